@@ -1,0 +1,109 @@
+"""Image files: checked to their end, and turned into bytes that every TensorFlow reader decodes alike.
+
+A JPEG or PNG of 8 bits in one or three channels is kept byte for byte. Everything else is converted
+and encoded again: lossless stays lossless, JPEG stays JPEG.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from beam_jobs.annotation import BadInput
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+_DRAFT = 8  # JPEGs decode at 1/8 from their first coefficients alone: 6 times faster, still to the end
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+class Checked(NamedTuple):
+    """An opened image whose file was read to its end; ``keep`` says that its bytes can be stored as they are."""
+
+    image: Image.Image
+    height: int
+    width: int
+    keep: bool
+
+
+def check_image(data: bytes, max_pixels: int) -> Checked:
+    """Open an image file and read it to its end, as cheaply as its format allows.
+
+    Raises:
+      BadInput: empty, cut off, not an image, above the limit of pixels.
+    """
+    if not data:
+        raise BadInput("image_empty", "the image file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large images; max_pixels decides here
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except (UnidentifiedImageError, Image.DecompressionBombError):
+        raise BadInput("not_an_image", f"not a {', '.join(_FORMATS)} image that Pillow opens") from None
+    except Exception as error:  # Pillow's plugins raise many kinds on damaged headers
+        raise BadInput("not_an_image", f"damaged header ({error})") from None
+    width, height = image.size
+    if width * height > max_pixels:
+        raise BadInput("image_too_large", f"{height}x{width} is above the limit of {max_pixels} pixels")
+    keep = image.format in ("JPEG", "PNG") and image.mode in ("RGB", "L") and not _is_wide_png(image, data)
+    if image.format == "JPEG":
+        _check_jpeg_end(data)
+    if keep and image.format == "JPEG":
+        image.draft(image.mode, (max(width // _DRAFT, 1), max(height // _DRAFT, 1)))
+    try:
+        image.load()
+    except Exception as error:
+        raise BadInput("image_cut_off", f"the image does not decode to its end ({error})") from None
+    return Checked(image, height, width, keep)
+
+
+def _check_jpeg_end(data: bytes) -> None:
+    """A JPEG ends with EOI after its scan; bytes after it are harmless, a missing one means it was cut."""
+    if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        raise BadInput("image_cut_off", "the JPEG has no end marker")
+
+
+def _is_wide_png(image: Image.Image, data: bytes) -> bool:
+    """16-bit RGB PNGs open as mode RGB with their low bytes dropped; byte 24 is the header's bit depth."""
+    return image.format == "PNG" and data[24] != 8
+
+
+def decode_rgb(data: bytes) -> Image.Image:
+    """The whole image in mode RGB: 16 bits scaled to 8, palettes resolved, alpha over black dropped."""
+    image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    if image.mode.startswith("I"):
+        levels = np.asarray(image).astype(np.float64)
+        return Image.fromarray(np.rint(levels / 257.0).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def fit_image(image: Image.Image, content: tuple[int, int], canvas: tuple[int, int]) -> Image.Image:
+    """Resize to ``content`` (height, width), antialiased, and fill right and bottom of ``canvas`` with black."""
+    resized = image.resize(content[::-1], Image.Resampling.BICUBIC)
+    if content == canvas:
+        return resized
+    filled = Image.new("RGB", canvas[::-1])
+    filled.paste(resized)
+    return filled
+
+
+def encode_image(image: Image.Image, lossy: bool, quality: int) -> tuple[bytes, str]:
+    """(bytes, "jpeg" or "png") of an RGB image."""
+    buffer = io.BytesIO()
+    if lossy:
+        image.save(buffer, "JPEG", quality=quality)
+        return buffer.getvalue(), "jpeg"
+    image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue(), "png"
+
+
+def channel_sums(image: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+    """int64 (3,) sums and (3,) sums of squares of R, G, B over all pixels of an RGB image; exact."""
+    counts = np.array(image.histogram(), np.int64).reshape(3, 256)
+    levels = np.arange(256, dtype=np.int64)
+    return counts @ levels, counts @ levels**2

@@ -1,0 +1,177 @@
+"""The plan of a build: which pair becomes which record of which shard. It alone decides the bytes.
+
+Workers, runner, output folder and absolute paths are not part of it, so the same input gives the same
+shards anywhere. A plan folder holds ``plan.json`` and one small file for each shard, which is all that a
+worker is sent: its number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import PIL
+from pydantic import Field
+
+from beam_jobs.options import BYTE_KEYS, BuildOptions
+from beam_jobs.scan import DeadLetter, Pair, Scan, group_of, split_of
+from configs import __version__
+from configs.loading import Config
+from configs.taxonomy import Taxonomy
+from pipelines.files import write_json
+
+PLAN_FOLDER = "plan"
+IMAGES_PER_SHARD = 64
+MOST_SHARDS = 128
+STATISTICS_EVERY = 32
+STATISTICS_ALL_BELOW = 512
+
+
+class PlannedShard(Config):
+    """One shard: its file name, its split and its pairs in the order of its records."""
+
+    file: str
+    split: str
+    pairs: tuple[Pair, ...]
+    statistics: tuple[bool, ...]
+    """For each pair, whether its image is decoded in full for the channel statistics."""
+
+
+class Plan(Config):
+    """All that is known before the first image is read. ``input`` is where workers find the files."""
+
+    digest: str
+    name: str
+    input: Path
+    taxonomy: Taxonomy
+    options: BuildOptions
+    shards: tuple[PlannedShard, ...] = Field(exclude=True, default=())
+    shard_files: tuple[str, ...]
+    planned: dict[str, int]
+    """Split → pairs."""
+    scan_dead_letters: tuple[DeadLetter, ...]
+    command_line: str
+
+
+def make_plan(scan: Scan, folder: Path, taxonomy: Taxonomy, options: BuildOptions, command_line: str) -> Plan:
+    """Split, order and cut the pairs into shards of exact lengths."""
+    name = options.name or taxonomy.name
+    splits = assign_splits(scan.pairs, options.salt, options.validation_fraction)
+    shards: list[PlannedShard] = []
+    measured = statistics_split(splits)
+    for split, pairs in splits.items():
+        ordered = sorted(pairs, key=lambda pair: _hash(options.salt, pair.key))
+        every = 1 if len(ordered) < STATISTICS_ALL_BELOW else STATISTICS_EVERY
+        count = shard_count(len(ordered), options.shards)
+        for index in range(count):
+            start, end = len(ordered) * index // count, len(ordered) * (index + 1) // count
+            shards.append(
+                PlannedShard(
+                    file=f"{name}-{split}.tfrecord-{index:05d}-of-{count:05d}",
+                    split=split,
+                    pairs=tuple(ordered[start:end]),
+                    statistics=tuple(split == measured and place % every == 0 for place in range(start, end)),
+                )
+            )
+    return Plan(
+        digest=_digest(name, taxonomy, options, shards, scan.dead_letters),
+        name=name,
+        input=folder.resolve(),
+        taxonomy=taxonomy,
+        options=options,
+        shards=tuple(shards),
+        shard_files=tuple(shard.file for shard in shards),
+        planned={split: len(pairs) for split, pairs in splits.items()},
+        scan_dead_letters=tuple(scan.dead_letters),
+        command_line=command_line,
+    )
+
+
+def assign_splits(pairs: Sequence[Pair], salt: str, validation_fraction: float) -> dict[str, list[Pair]]:
+    """Pairs by split: by their folder where it names one, else whole groups by a stable hash.
+
+    With several groups at least one is training and, for a fraction above 0, at least one is validation.
+    A single group (all images in one folder) is split image by image.
+    """
+    named: dict[str, list[Pair]] = {}
+    loose: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        split = split_of(pair.key)
+        if split:
+            named.setdefault(split, []).append(pair)
+        else:
+            loose.setdefault(group_of(pair.key), []).append(pair)
+    if len(loose) == 1:
+        loose = {pair.key: [pair] for group in loose.values() for pair in group}
+    ordered = sorted(loose, key=lambda group: _hash(salt, "split", group))
+    validation = min(round(len(ordered) * validation_fraction), len(ordered) - 1)
+    if validation_fraction > 0 and len(ordered) > 1:
+        validation = max(validation, 1)
+    for place, group in enumerate(ordered):
+        named.setdefault("val" if place < validation else "train", []).extend(loose[group])
+    return {split: named[split] for split in sorted(named)}
+
+
+def shard_count(images: int, wanted: int) -> int:
+    """Number of shards of a split: as wanted, or one for every 64 images up to 128; never more than images."""
+    automatic = min(-(-images // IMAGES_PER_SHARD), MOST_SHARDS)
+    return max(1, min(wanted or automatic, images))
+
+
+def statistics_split(splits: Collection[str]) -> str | None:
+    """The split whose images give class weights and channel statistics: train, or the first there is."""
+    return "train" if "train" in splits else min(splits, default=None)
+
+
+def write_plan(output: Path, plan: Plan) -> None:
+    """Write the plan folder; ``plan.json`` last, so that a half-written plan is none."""
+    folder = output / PLAN_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, shard in enumerate(plan.shards):
+        write_json(_shard_path(output, index), shard.model_dump(mode="json"))
+    write_json(folder / "plan.json", plan.model_dump(mode="json"))
+
+
+def read_plan(output: Path) -> Plan:
+    """Read ``plan.json``, without the shards' own files. Raises OSError or ValueError."""
+    return Plan.model_validate_json((output / PLAN_FOLDER / "plan.json").read_bytes())
+
+
+def read_planned_shard(output: Path, index: int) -> PlannedShard:
+    """Read one shard's plan."""
+    return PlannedShard.model_validate_json(_shard_path(output, index).read_bytes())
+
+
+def progress_path(output: Path, index: int) -> Path:
+    """A worker appends one byte to this file for every image it has done: its size is the count."""
+    return output / PLAN_FOLDER / f"shard-{index:05d}.progress"
+
+
+def _shard_path(output: Path, index: int) -> Path:
+    return output / PLAN_FOLDER / f"shard-{index:05d}.json"
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _digest(
+    name: str,
+    taxonomy: Taxonomy,
+    options: BuildOptions,
+    shards: Sequence[PlannedShard],
+    dead_letters: Sequence[DeadLetter],
+) -> str:
+    """sha256 of all that decides the bytes, and of nothing else."""
+    decisive: dict[str, Any] = {
+        "name": name,
+        "taxonomy": taxonomy.model_dump(mode="json"),
+        "options": {key: value for key, value in options.model_dump(mode="json").items() if key in BYTE_KEYS},
+        "shards": [shard.model_dump(mode="json") for shard in shards],
+        "scan_dead_letters": [list(letter) for letter in dead_letters],
+        "versions": {"pillow": PIL.__version__, "streetmask": __version__},
+    }
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

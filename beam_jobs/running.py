@@ -1,0 +1,220 @@
+"""Running the build on Beam: the in-process runner with all cores, progress, and a watchdog.
+
+``--runner DirectRunner`` means Beam's in-process Fn API runner (under its own name Beam 2.77 first tries
+to download another one). Any other runner is Beam's own business. Beam writes hundreds of lines; they go
+to a log file, and people see one bar and, when something breaks, one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from beam_jobs.plan import Plan, progress_path
+from beam_jobs.shards import BuildShard, sidecar_path
+from configs.commands import RunError, progress_bar, refuse_unknown
+
+IN_PROCESS = "DirectRunner"
+_POLL_S = 0.2
+
+
+def beam_options(runner: str, workers: int, flags: Sequence[str], known: Sequence[str]) -> PipelineOptions:
+    """Beam's options for a runner; ``known`` are our own flags, to suggest when one is mistyped.
+
+    Raises:
+      UserError: with the in-process runner, a flag that neither we nor Beam know (Beam only warns).
+    """
+    if runner != IN_PROCESS:
+        return PipelineOptions([f"--runner={runner}", *flags])
+    parser = _beam_parser()
+    unknown = parser.parse_known_args(list(flags))[1]
+    if unknown:
+        refuse_unknown(unknown, [*known, *parser._option_string_actions])
+    workers = workers or len(
+        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    )
+    given = {flag.split("=")[0] for flag in flags}
+    chosen = [*flags]
+    if "--direct_num_workers" not in given:
+        chosen.append(f"--direct_num_workers={workers}")
+    if "--direct_running_mode" not in given:
+        chosen.append(f"--direct_running_mode={'multi_processing' if workers > 1 else 'in_memory'}")
+    return PipelineOptions(chosen)
+
+
+def run_build(output: Path, plan: Plan, pending: Sequence[int], options: PipelineOptions, runner: str) -> None:
+    """Build the pending shards (numbers) of the plan whose folder is below ``output``.
+
+    Raises:
+      RunError: a worker died or raised; what is built stays and the same command goes on from there.
+    """
+    log = log_path(output)
+
+    def job() -> None:
+        pipeline = beam.Pipeline(
+            runner=FnApiRunner() if runner == IN_PROCESS else None,
+            options=options,
+        )
+        numbers = pipeline | "Shards" >> beam.Create(list(pending), reshuffle=False)
+        numbers | "Spread" >> beam.Reshuffle() | "Build" >> beam.ParDo(BuildShard(str(output)))
+        result = pipeline.run()
+        result.wait_until_finish()
+
+    with _Progress(output, plan, pending) as progress, _everything_else_to(log):
+        _run_watched(job, progress.update, log)
+
+
+def log_path(output: Path) -> Path:
+    """Where Beam's own lines go: beside the output folder, so that the folder holds data only."""
+    return output.with_name(output.name + ".log")
+
+
+def _beam_parser():  # type: ignore[no-untyped-def]
+    """A parser of all of Beam's options, made as `PipelineOptions` makes it for itself."""
+    from apache_beam.options.pipeline_options import _BeamArgumentParser
+
+    parser = _BeamArgumentParser(allow_abbrev=False)
+    pending = [PipelineOptions]
+    while pending:
+        options = pending.pop()
+        pending += options.__subclasses__()
+        if "_add_argparse_args" in options.__dict__:
+            options._add_argparse_args(parser)
+    return parser
+
+
+def _run_watched(job: Callable[[], None], tick: Callable[[], None], log: Path) -> None:
+    """Run ``job`` in a thread; end it when a worker process dies, for which Beam would wait for ever.
+
+    Beam keeps a thread for each worker process that raises when the process ends badly; that exception
+    has no other listener than `threading.excepthook`.
+    """
+    failure: list[BaseException] = []
+    finished, worker_died = threading.Event(), threading.Event()
+
+    def run() -> None:
+        try:
+            job()
+        except BaseException as error:
+            logging.getLogger(__name__).exception("the job failed")
+            failure.append(error)
+        finally:
+            finished.set()
+
+    def on_thread_exception(event: threading.ExceptHookArgs) -> None:
+        logging.getLogger(__name__).error("thread %s: %r", event.thread, event.exc_value)
+        if event.thread and event.thread.name == "run_worker":
+            worker_died.set()
+
+    previous, threading.excepthook = threading.excepthook, on_thread_exception
+    try:
+        threading.Thread(target=run, name="build", daemon=True).start()
+        while not finished.wait(_POLL_S) and not worker_died.is_set():
+            tick()
+        tick()
+    except BaseException:
+        kill_workers()
+        raise
+    finally:
+        threading.excepthook = previous
+    if worker_died.is_set():
+        kill_workers()
+        raise RunError(
+            "a worker process died (out of memory, perhaps: try fewer --workers); "
+            f"run the same command to go on from here; details in {log}"
+        )
+    if failure:
+        kill_workers()
+        lines = [line for line in str(failure[0]).splitlines() if line.strip()]
+        cause = next((line for line in reversed(lines) if "Error" in line), lines[0] if lines else repr(failure[0]))
+        raise RunError(f"{cause.strip()}; run the same command to go on from here; details in {log}")
+
+
+def kill_workers() -> None:
+    """Kill all processes that descend from this one; without a /proc they end with their connection."""
+    children: dict[int, list[int]] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+            children.setdefault(int(fields[1]), []).append(int(status.parent.name))
+        except (OSError, ValueError, IndexError):
+            continue
+    pending = children.get(os.getpid(), [])
+    while pending:
+        pid = pending.pop()
+        pending += children.get(pid, [])
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            continue
+
+
+@contextmanager
+def _everything_else_to(log: Path) -> Iterator[None]:
+    """Send Beam's logging and whatever it or its workers write to standard error to a file.
+
+    Workers inherit file descriptor 2, so the descriptor itself is exchanged; the bar writes to a copy.
+    """
+    handler = logging.FileHandler(log, mode="w")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    previous, root.handlers, level = root.handlers, [handler], root.level
+    root.setLevel(logging.INFO)
+    sys.stderr.flush()
+    terminal, python_stderr = os.dup(2), sys.stderr
+    os.dup2(handler.stream.fileno(), 2)  # type: ignore[union-attr]
+    sys.stderr = handler.stream  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        sys.stderr = python_stderr
+        root.handlers = previous
+        root.setLevel(level)
+        handler.close()
+
+
+class _Progress:
+    """A bar that counts images: finished shards from their sidecars, running ones from their progress files."""
+
+    def __init__(self, output: Path, plan: Plan, pending: Sequence[int]) -> None:
+        self._output, self._pending = output, set(pending)
+        self._sizes = {index: len(plan.shards[index].pairs) for index in pending}
+        self._total = sum(self._sizes.values())
+        self._bar = progress_bar(self._total, "image", "building")
+        # The terminal must stay reachable while descriptor 2 is the log file.
+        self._bar.fp = os.fdopen(os.dup(2), "w")
+        self._files = {index: plan.shards[index].file for index in pending}
+        self._finished = 0
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def update(self) -> None:
+        """Look at the files and move the bar."""
+        running = 0
+        for index in list(self._pending):
+            if sidecar_path(self._output, self._files[index]).exists():
+                self._pending.remove(index)
+                self._finished += self._sizes[index]
+                continue
+            try:
+                running += os.stat(progress_path(self._output, index)).st_size
+            except OSError:
+                continue
+        self._bar.update(max(0, min(self._finished + running, self._total) - int(self._bar.n)))
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+        self._bar.fp.close()

@@ -1,0 +1,231 @@
+"""The work of a Beam worker: one planned shard to one TFRecord file and its sidecar.
+
+A sidecar, ``<shard file>.json``, is written after the shard was renamed to its name; it is the shard's
+result. Everything here is plain functions; `BuildShard` only wires them into Beam.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import apache_beam as beam
+import numpy as np
+
+from beam_jobs.annotation import Annotation, BadInput, about
+from beam_jobs.formats.cityscapes import read_annotation
+from beam_jobs.images import Checked, channel_sums, check_image, decode_rgb, encode_image, fit_image
+from beam_jobs.plan import Plan, PlannedShard, progress_path, read_plan, read_planned_shard
+from beam_jobs.rasterize import class_pixels, encode_mask, fit_mask, rasterize
+from beam_jobs.scan import DeadLetter, Pair
+from configs.loading import Config
+from configs.taxonomy import IGNORE_ID
+from pipelines.files import AtomicFile, write_json
+from pipelines.fitting import content_size
+from pipelines.records import Record, frame, serialize
+
+READ_ATTEMPTS = 3
+
+
+class Sidecar(Config):
+    """What became of a planned shard. Pixel counts have one entry for each class, in id order."""
+
+    plan_digest: str
+    file: str
+    split: str
+    planned: int
+    records: int
+    bytes: int
+    sha256: str
+    class_pixels: tuple[int, ...]
+    class_images: tuple[int, ...]
+    pixels_where_present: tuple[int, ...]
+    ignored_pixels: int
+    channel_sums: tuple[int, int, int]
+    channel_square_sums: tuple[int, int, int]
+    channel_pixels: int
+    channel_images: int
+    sizes: dict[str, int]
+    counts: dict[str, int]
+    """What was good but worth telling: objects without three points, images encoded again, …"""
+    dead_letters: tuple[DeadLetter, ...]
+
+
+class Built(NamedTuple):
+    """A record with what the statistics need of it."""
+
+    record: Record
+    id_pixels: np.ndarray
+    counts: Counter[str]
+    channels: tuple[np.ndarray, np.ndarray] | None
+
+
+class BuildShard(beam.DoFn):
+    """(shard number) -> Sidecar as a dict. Only infrastructure faults raise; bad images become dead letters."""
+
+    def __init__(self, output: str) -> None:
+        self._output = output
+
+    def setup(self) -> None:
+        self._plan = read_plan(Path(self._output))
+
+    def process(self, index: int) -> Iterator[dict[str, object]]:
+        sidecar = build_shard(self._plan, Path(self._output), index)
+        yield sidecar.model_dump(mode="json")
+
+
+def build_shard(plan: Plan, output: Path, index: int) -> Sidecar:
+    """Build one shard of the plan below ``output``: the same plan gives the same bytes, however often."""
+    shard = read_planned_shard(output, index)
+    statistics = _Statistics(len(plan.taxonomy.classes))
+    dead: list[DeadLetter] = []
+    with (
+        AtomicFile(output / shard.file) as file,
+        open(progress_path(output, index), "wb", buffering=0) as progress,
+    ):
+        for pair, full_decode in zip(shard.pairs, shard.statistics, strict=True):
+            try:
+                built = build_record(plan, pair, full_decode)
+            except BadInput as error:
+                message = f"{error.source}: {error}"
+                dead.append(DeadLetter(pair.key, "build", error.code, message, error.source))
+            else:
+                file.write(frame(serialize(built.record)))
+                statistics.add(built)
+            progress.write(b".")
+    sidecar = statistics.sidecar(plan.digest, shard, file, dead)
+    write_json(sidecar_path(output, shard.file), sidecar.model_dump(mode="json"))
+    return sidecar
+
+
+def build_record(plan: Plan, pair: Pair, full_decode: bool) -> Built:
+    """Read → check → rasterize → encode one pair.
+
+    Raises:
+      BadInput: image or annotation cannot become a record.
+    """
+    options = plan.options
+    with about(pair.image):
+        data = read_file(plan.input / pair.image)
+        checked = check_image(data, options.max_pixels)
+    with about(pair.annotation):
+        _check_annotation_bytes(pair.annotation_size, options.max_annotation_bytes)
+        annotation = read_annotation(read_file(plan.input / pair.annotation))
+        _check_sizes(checked, annotation)
+        mask = rasterize(annotation, plan.taxonomy, options.unknown_labels)
+    counts = Counter(objects_too_few_points=mask.too_few_points, objects_unknown_label=mask.unknown_label)
+    picture, size = mask.picture, (checked.height, checked.width)
+    image_format = (checked.image.format or "").lower()
+    image = None if checked.keep and not (options.resize or full_decode) else decode_rgb(data)
+    if image is not None and options.resize:
+        canvas = options.resize
+        content = content_size(size, canvas) if options.resize_mode == "letterbox" else canvas
+        image, picture, size = fit_image(image, content, canvas), fit_mask(picture, content, canvas), canvas
+    if image is not None and (options.resize or not checked.keep):
+        data, image_format = encode_image(image, image_format == "jpeg", options.jpeg_quality)
+        counts["images_encoded_again"] += 1
+    record = Record(pair.key, pair.image, *size, data, image_format, encode_mask(picture))
+    sums = channel_sums(image) if full_decode and image is not None else None
+    return Built(record, class_pixels(picture), counts, sums)
+
+
+def read_file(path: Path) -> bytes:
+    """A file's bytes, tried again when the file system fails in passing.
+
+    Raises:
+      BadInput: the file is gone, forbidden or no file: trying again would not help.
+      OSError: the file system fails for good.
+    """
+    for attempt in range(READ_ATTEMPTS):
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
+            raise BadInput("file_unreadable", f"{error.strerror}") from None
+        except OSError:
+            if attempt == READ_ATTEMPTS - 1:
+                raise
+            time.sleep(0.1 * 4**attempt)
+    raise AssertionError("unreachable")
+
+
+def sidecar_path(output: Path, shard_file: str) -> Path:
+    """Where a shard's sidecar stands."""
+    return output / f"{shard_file}.json"
+
+
+def read_sidecar(output: Path, shard_file: str, plan_digest: str) -> Sidecar | None:
+    """A shard's sidecar, if it is of this plan and the shard has the size it says; else None."""
+    try:
+        sidecar = Sidecar.model_validate_json(sidecar_path(output, shard_file).read_bytes())
+        size = os.stat(output / shard_file).st_size
+    except (OSError, ValueError):
+        return None
+    return sidecar if sidecar.plan_digest == plan_digest and sidecar.bytes == size else None
+
+
+def _check_annotation_bytes(size: int, limit: int) -> None:
+    if size > limit:
+        raise BadInput("annotation_too_large", f"{size} bytes is above the limit of {limit}")
+
+
+def _check_sizes(checked: Checked, annotation: Annotation) -> None:
+    if (checked.height, checked.width) != (annotation.height, annotation.width):
+        raise BadInput(
+            "size_differs",
+            f"the image is {checked.height}x{checked.width}, its annotation says "
+            f"{annotation.height}x{annotation.width} (height x width)",
+        )
+
+
+class _Statistics:
+    """Running sums of one shard, all in integers: exact and the same in any order."""
+
+    def __init__(self, classes: int) -> None:
+        self._classes = classes
+        self._pixels, self._images, self._where_present = np.zeros((3, classes), np.int64)
+        self._sums, self._squares = np.zeros((2, 3), np.int64)
+        self._ignored = self._records = self._channel_pixels = self._channel_images = 0
+        self._sizes: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
+
+    def add(self, built: Built) -> None:
+        pixels = built.id_pixels[: self._classes]
+        present = pixels > 0
+        self._records += 1
+        self._pixels += pixels
+        self._images += present
+        self._where_present += present * pixels.sum()
+        self._ignored += int(built.id_pixels[IGNORE_ID])
+        self._sizes[f"{built.record.height}x{built.record.width}"] += 1
+        self._counts.update(built.counts)
+        if built.channels:
+            self._sums += built.channels[0]
+            self._squares += built.channels[1]
+            self._channel_pixels += built.record.height * built.record.width
+            self._channel_images += 1
+
+    def sidecar(self, digest: str, shard: PlannedShard, file: AtomicFile, dead: list[DeadLetter]) -> Sidecar:
+        return Sidecar(
+            plan_digest=digest,
+            file=shard.file,
+            split=shard.split,
+            planned=len(shard.pairs),
+            records=self._records,
+            bytes=file.size,
+            sha256=file.sha256,
+            class_pixels=tuple(self._pixels.tolist()),
+            class_images=tuple(self._images.tolist()),
+            pixels_where_present=tuple(self._where_present.tolist()),
+            ignored_pixels=self._ignored,
+            channel_sums=tuple(self._sums.tolist()),
+            channel_square_sums=tuple(self._squares.tolist()),
+            channel_pixels=self._channel_pixels,
+            channel_images=self._channel_images,
+            sizes=dict(sorted(self._sizes.items())),
+            counts={key: value for key, value in sorted(self._counts.items()) if value},
+            dead_letters=tuple(dead),
+        )

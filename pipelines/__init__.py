@@ -1,0 +1,1 @@
+"""Records, manifest and pictures; input pipeline and augmentation on the device."""

@@ -1,0 +1,72 @@
+"""Files that are either whole or not there: atomic writes, hashes, and the records' write-then-rename."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+class AtomicFile:
+    """A binary file that takes its name only when it was written to its end.
+
+    Used as a context manager. Counts and hashes what is written, so that nothing is read twice. An
+    exception inside the block removes the temporary file and leaves what had the name before.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+        self._hash = hashlib.sha256()
+        self._file: BinaryIO
+
+    def __enter__(self) -> AtomicFile:
+        self._file = open(self._temporary, "wb")
+        return self
+
+    def write(self, data: bytes) -> None:
+        """Append bytes."""
+        self._file.write(data)
+        self._hash.update(data)
+        self.size += len(data)
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of what was written so far."""
+        return self._hash.hexdigest()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            self._file.close()
+            if kind is None:
+                os.replace(self._temporary, self.path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write a whole file under a temporary name, then rename it."""
+    with AtomicFile(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, indented, keys in the order given, with a newline at the end."""
+    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def sha256_file(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
