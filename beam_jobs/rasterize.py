@@ -1,4 +1,4 @@
-"""Polygon annotations to label masks. A mask is a uint8 array (height, width) of class ids; 255 means *do not score*."""
+"""Polygon annotations to label masks: uint8 arrays (height, width) of class ids; 255 means *do not score*."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_jobs.plan import Plan, progress_path
 from beam_jobs.shards import BuildShard, sidecar_path
-from configs.commands import RunError, progress_bar, refuse_unknown
+from configs.commands import RunError, native_stderr_to, progress_bar, refuse_unknown
 
 IN_PROCESS = "DirectRunner"
 _POLL_S = 0.2
@@ -70,7 +69,7 @@ def run_build(output: Path, plan: Plan, pending: Sequence[int], options: Pipelin
         result = pipeline.run()
         result.wait_until_finish()
 
-    with _Progress(output, plan, pending) as progress, _everything_else_to(log):
+    with _logging_to(log), _Progress(output, plan, pending) as progress:
         _run_watched(job, progress.update, log)
 
 
@@ -160,26 +159,17 @@ def kill_workers() -> None:
 
 
 @contextmanager
-def _everything_else_to(log: Path) -> Iterator[None]:
-    """Send Beam's logging and whatever it or its workers write to standard error to a file.
-
-    Workers inherit file descriptor 2, so the descriptor itself is exchanged; the bar writes to a copy.
-    """
+def _logging_to(log: Path) -> Iterator[None]:
+    """Send all logging, which Beam's workers' is relayed to, to a new file, and native output after it."""
     handler = logging.FileHandler(log, mode="w")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     previous, root.handlers, level = root.handlers, [handler], root.level
     root.setLevel(logging.INFO)
-    sys.stderr.flush()
-    terminal, python_stderr = os.dup(2), sys.stderr
-    os.dup2(handler.stream.fileno(), 2)  # type: ignore[union-attr]
-    sys.stderr = handler.stream  # type: ignore[assignment]
     try:
-        yield
+        with native_stderr_to(log):
+            yield
     finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
-        sys.stderr = python_stderr
         root.handlers = previous
         root.setLevel(level)
         handler.close()
@@ -193,8 +183,6 @@ class _Progress:
         self._sizes = {index: len(plan.shards[index].pairs) for index in pending}
         self._total = sum(self._sizes.values())
         self._bar = progress_bar(self._total, "image", "building")
-        # The terminal must stay reachable while descriptor 2 is the log file.
-        self._bar.fp = os.fdopen(os.dup(2), "w")
         self._files = {index: plan.shards[index].file for index in pending}
         self._finished = 0
 
@@ -217,4 +205,3 @@ class _Progress:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
-        self._bar.fp.close()

@@ -12,7 +12,8 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -55,7 +56,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: object = None) -> argparse.Namespace:  # type: ignore[override]
         parsed: argparse.Namespace
-        parsed, unknown = self.parse_known_args(args, namespace)  # type: ignore[call-overload]
+        parsed, unknown = self.parse_known_args(args, namespace)  # type: ignore[call-overload, arg-type]
         if unknown:
             refuse_unknown(unknown, self.flags())
         return parsed
@@ -113,6 +114,51 @@ def progress_bar(total: int | None, unit: str, description: str = "") -> tqdm:
         smoothing=0.1,
         file=sys.stderr,
     )
+
+
+@contextmanager
+def native_stderr_to(log: Path) -> Iterator[None]:
+    """Append to a file what native libraries and child processes write to standard error.
+
+    They write to file descriptor 2, and children inherit it, so the descriptor itself is exchanged;
+    Python's own `sys.stderr`, and with it bars and error lines, stays where it was.
+    """
+    sys.stderr.flush()
+    terminal, python_stderr = os.dup(2), sys.stderr
+    try:
+        own = python_stderr.fileno() == 2
+    except (OSError, ValueError):
+        own = False
+    if own:
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    with open(log, "ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        if own:
+            sys.stderr.close()
+            sys.stderr = python_stderr
+
+
+@contextmanager
+def quiet_start() -> Iterator[None]:
+    """Hold back what TensorFlow writes to standard error while it loads and looks for devices.
+
+    It writes a dozen lines before its own switch for them is read. When the block raises something
+    unforeseen, they are shown after all.
+    """
+    with tempfile.NamedTemporaryFile() as held:
+        try:
+            with native_stderr_to(Path(held.name)):
+                yield
+        except (UserError, RunError):
+            raise
+        except Exception:
+            sys.stderr.write(held.read().decode(errors="replace"))
+            raise
 
 
 def run_command(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> int:

@@ -46,17 +46,21 @@ def fit(image: tf.Tensor, mask: tf.Tensor, size: Size, stride: int) -> tuple[tf.
     """
     import tensorflow as tf
 
-    content = tf.numpy_function(
-        lambda shape: list(content_size((int(shape[0]), int(shape[1])), size)),
-        [tf.shape(mask)],
-        tf.int64,
-        stateful=False,
-    )
-    content = tf.cast(tf.ensure_shape(content, [2]), tf.int32)
+    content = content_size_of(mask, size)
     same = tf.reduce_all(content == tf.shape(mask))
     image = tf.cond(same, lambda: image, lambda: _resize_image(image, content))
     mask = tf.cond(same, lambda: mask, lambda: _resize_mask(mask, content))
     return fill(image, round_up(size, stride), 0), fill(mask, round_up(size, stride), IGNORE_ID)
+
+
+def content_size_of(mask: tf.Tensor, canvas: Size) -> tf.Tensor:
+    """`content_size` as a tensor, int32 (2,), for a mask (…, H, W) whose size only the graph knows."""
+    import tensorflow as tf
+
+    size = tf.cast(tf.shape(mask)[-2:], tf.float64)
+    limits = tf.constant(canvas, tf.float64)
+    content = tf.round(size * tf.reduce_min(limits / size))  # to even, as Python's round does
+    return tf.cast(tf.clip_by_value(content, tf.ones(2, tf.float64), limits), tf.int32)
 
 
 def fill(tensor: tf.Tensor, canvas: Size, value: int) -> tf.Tensor:

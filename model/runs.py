@@ -1,0 +1,136 @@
+"""A run's folder: what was trained on what, its checkpoints, curves and report.
+
+runs/<name>/config.yaml         the recipe as it was used
+            manifest.json       of the records, so that evaluate and predict know classes and colours
+            environment.json    versions, devices, command line
+            checkpoints/step-00000120/{model.weights.h5, state.json}, best
+            tensorboard/, metrics.csv, report/
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from configs import __version__
+from configs.commands import UserError, did_you_mean
+from configs.loading import differences, dump_yaml, load_config
+from model.checkpoints import Checkpoint, best_checkpoint, last_checkpoint, load_weights
+from model.recipe import Recipe, build_network
+from pipelines.files import write_atomically, write_json
+from pipelines.manifest import Manifest, read_manifest, write_manifest
+
+RUNS = Path("runs")
+CONFIG = "config.yaml"
+
+
+class Run(NamedTuple):
+    """An opened run folder."""
+
+    folder: Path
+    recipe: Recipe
+    manifest: Manifest
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of its checkpoints."""
+        return self.folder / "checkpoints"
+
+
+def open_run(folder: Path) -> Run:
+    """Open a run's folder.
+
+    Raises:
+      UserError: it is missing or no run.
+    """
+    if not (folder / CONFIG).is_file():
+        beside = [str(path.parent) for path in folder.parent.glob(f"*/{CONFIG}")] if folder.parent.is_dir() else []
+        raise UserError(f"--run {folder}: no run here ({CONFIG} is missing){did_you_mean(str(folder), beside)}")
+    return Run(folder, load_config(Recipe, folder / CONFIG), read_manifest(folder))
+
+
+def create_run(folder: Path, recipe: Recipe, manifest: Manifest) -> Run:
+    """Make the folder of a new run; whatever run was there is removed."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    write_manifest(folder, manifest)
+    write_json(folder / "environment.json", environment())
+    write_atomically(folder / CONFIG, dump_yaml(recipe))
+    return Run(folder, recipe, manifest)
+
+
+def choose_folder(name: str, folder: Path | None, resume: bool, overwrite: bool) -> Path:
+    """The folder for a training run by what the user asked for.
+
+    Without ``--run`` a new run takes the next free default name and ``--resume`` the newest one.
+
+    Raises:
+      UserError: the named folder exists and the user said neither to resume nor to overwrite.
+    """
+    if folder is None:
+        taken = [RUNS / name, *(RUNS / f"{name}_{number}" for number in range(2, 10_000))]
+        if overwrite:
+            return taken[0]
+        free = next(index for index, path in enumerate(taken) if not path.exists())
+        return taken[max(free - 1, 0)] if resume else taken[free]
+    if folder.exists() and not (resume or overwrite):
+        raise UserError(f"--run {folder}: exists; pass --resume to go on or --overwrite to start again")
+    if folder.exists() and not (folder / CONFIG).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"--run {folder}: exists and is no run; choose another folder")
+    return folder
+
+
+def check_same_recipe(run: Run, recipe: Recipe, manifest: Manifest) -> None:
+    """A resumed run must be the run it was, but for how long it trains.
+
+    Raises:
+      UserError: another recipe or other records, with the difference.
+    """
+    old, new = run.recipe.model_dump(mode="json"), recipe.model_dump(mode="json")
+    for dump in (old, new):
+        del dump["train"]["epochs"]
+        del dump["name"]
+    changed = differences(old, new)
+    if changed:
+        listed = ", ".join(f"{key}: {before!r} -> {after!r}" for key, (before, after) in changed.items())
+        raise UserError(
+            f"--resume {run.folder}: the recipe changed ({listed}); only train.epochs may change. "
+            "Take the old values, or start another --run"
+        )
+    if run.manifest.plan_digest != manifest.plan_digest:
+        raise UserError(f"--resume {run.folder}: it was trained on other records than {recipe.data.records} holds now")
+
+
+def load_network(run: Run, which: str = "best") -> tuple[keras.Model, Checkpoint]:
+    """The run's network with the weights of its ``best`` or ``last`` checkpoint.
+
+    Raises:
+      UserError: there is no checkpoint yet.
+    """
+    checkpoint = (best_checkpoint if which == "best" else last_checkpoint)(run.checkpoints)
+    if checkpoint is None:
+        raise UserError(f"--run {run.folder}: has no {which} checkpoint yet; train it first")
+    options = run.recipe.model.model_copy(update={"encoder_weights": None})
+    model = build_network(options, len(run.manifest.taxonomy.classes))
+    load_weights(model, checkpoint)
+    return model, checkpoint
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices and command line, for ``environment.json``."""
+    return {
+        "streetmask": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "devices": [device.name for device in tf.config.list_logical_devices()],
+        "command_line": " ".join(sys.argv),
+    }

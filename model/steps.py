@@ -1,0 +1,127 @@
+"""One training step and one scoring step, on every replica of a distribution strategy.
+
+The loss is made of sums: each replica adds up its own pixels' statistics, one place sums them over the
+replicas, and the formula that finishes them is the same everywhere. The gradient of the whole is then the
+sum of the replicas' own gradients, each weighted by the derivative of the formula; so two replicas do
+exactly what one device does on the joined batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from model.losses import Loss, Statistics, score
+from model.metrics import ConfusionMatrix
+from pipelines.augment import AugmentOptions, RandomKey, augment
+from pipelines.fitting import Size, content_size_of, unfit
+
+Batch = tuple[tf.Tensor, tf.Tensor]
+
+
+def loss_and_gradients(
+    network: keras.Model, loss: Loss, activation: str, images: tf.Tensor, masks: tf.Tensor
+) -> tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]:
+    """In a replica's context: the loss of all replicas' batch, this replica's part of its gradients, its logits.
+
+    The gradients of the whole are the sum of all replicas' parts, which Keras' optimizers take themselves.
+
+    Args:
+      network: gives logits.
+      loss: of all replicas' pixels.
+      activation: the network's, applied inside the loss.
+      images: float32 (b, h, w, 3), this replica's share.
+      masks: uint8 (b, h, w).
+    """
+    variables = [variable.value for variable in network.trainable_variables]
+    with tf.GradientTape() as tape:
+        logits = network(images, training=True)
+        own = loss.statistics(score(masks, logits, activation))
+    total = sum_over_replicas(own)
+    with tf.GradientTape() as formula:
+        formula.watch(total)
+        value = loss.finish(total)
+    weights = formula.gradient(value, total, unconnected_gradients="zero")
+    gradients = tape.gradient(own, variables, output_gradients=weights)
+    return value, gradients, logits
+
+
+def sum_over_replicas(statistics: Statistics) -> Statistics:
+    """In a replica's context: each statistic summed over all replicas."""
+    context = tf.distribute.get_replica_context()
+    return {key: context.all_reduce(tf.distribute.ReduceOp.SUM, value) for key, value in statistics.items()}
+
+
+def make_training_step(
+    strategy: tf.distribute.Strategy,
+    network: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    loss: Loss,
+    activation: str,
+    augmentation: AugmentOptions,
+    seed: int,
+    confusion: ConfusionMatrix,
+    batch_spec: Any,
+) -> Callable[[Any, tf.Tensor], tf.Tensor]:
+    """A compiled function of (distributed batch, step) that trains once and gives the loss."""
+
+    def replica_step(batch: Batch, step: tf.Tensor) -> tf.Tensor:
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        images, masks = augment(*batch, augmentation, RandomKey(seed, step, replica))
+        value, gradients, logits = loss_and_gradients(network, loss, activation, images, masks)
+        optimizer.apply(gradients, network.trainable_variables)
+        confusion.update_state(masks, logits)
+        return value
+
+    # One trace for full and last batches: the signature leaves the batch's size open. XLA is off: it is
+    # slower on CPUs, and the augmentation's resampling has no XLA kernel.
+    @tf.function(input_signature=[batch_spec, tf.TensorSpec([], tf.int32)], jit_compile=False)
+    def training_step(batch: Any, step: tf.Tensor) -> tf.Tensor:
+        values = strategy.run(replica_step, args=(batch, step))
+        return strategy.experimental_local_results(values)[0]
+
+    return training_step
+
+
+def make_scoring_step(
+    strategy: tf.distribute.Strategy,
+    network: keras.Model,
+    loss: Loss,
+    activation: str,
+    size: Size,
+    confusion: ConfusionMatrix,
+    batch_spec: Any,
+) -> Callable[[Any], Statistics]:
+    """A compiled function of a distributed batch that counts its pixels and gives its loss statistics.
+
+    The scores are brought to the masks' own size first.
+    """
+
+    def replica_step(batch: Batch) -> Statistics:
+        images, masks = batch
+        scores = at_own_size(network, images, size, masks)
+        confusion.update_state(masks, scores)
+        return sum_over_replicas(loss.statistics(score(masks, scores, activation)))
+
+    @tf.function(input_signature=[batch_spec], jit_compile=False)
+    def scoring_step(batch: Any) -> Statistics:
+        results = strategy.run(replica_step, args=(batch,))
+        return {key: strategy.experimental_local_results(value)[0] for key, value in results.items()}
+
+    return scoring_step
+
+
+def at_own_size(network: keras.Model, images: tf.Tensor, size: Size, like: tf.Tensor) -> tf.Tensor:
+    """Logits (b, H, W, C) at the size of ``like`` (b, H, W), for images that were fitted to ``size``."""
+    logits = network(tf.cast(images, tf.float32), training=False)
+    return unfit(logits, content_size_of(like, size), tf.shape(like)[1:3])
+
+
+def distribute(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> Any:
+    """A data set whose elements are replicas' shares, in turn, as one of distributed batches."""
+    if strategy.num_replicas_in_sync == 1:
+        return batches
+    return strategy.distribute_datasets_from_function(lambda _: batches)
