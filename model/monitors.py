@@ -36,7 +36,7 @@ class ProgressBar(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Start the epoch's bar, where the epoch is when it is resumed."""
         self._bar = progress_bar(self._images, "image", f"epoch {epoch + 1}/{self._epochs}")
-        self._bar.update((logs or {}).get("batches_done", 0) * self._batch_size)
+        self._bar.update(int((logs or {}).get("batches_done", 0)) * self._batch_size)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Move the bar."""

@@ -58,7 +58,7 @@ class Scorer:
             strategy, network, loss, recipe.model.activation, size, self._confusion, self._batches.element_spec
         )
 
-    def __call__(self, on_batch: Callable[[], None] = lambda: None) -> Score:
+    def __call__(self, on_batch: Callable[[], object] = lambda: None) -> Score:
         """Score the whole split; ``on_batch`` is called after each batch."""
         self._confusion.reset_state()
         total: Statistics = {}

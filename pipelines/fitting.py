@@ -46,6 +46,7 @@ def fit(image: tf.Tensor, mask: tf.Tensor, size: Size, stride: int) -> tuple[tf.
     """
     import tensorflow as tf
 
+    image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
     content = content_size_of(mask, size)
     same = tf.reduce_all(content == tf.shape(mask))
     image = tf.cond(same, lambda: image, lambda: _resize_image(image, content))

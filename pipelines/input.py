@@ -81,10 +81,10 @@ def network_size(manifest: Manifest, size: tuple[int, int] | None) -> tuple[int,
         return size
     sizes = manifest.sizes()
     if len(sizes) != 1:
-        example = "x".join(map(str, max(sizes, key=lambda key: sizes[key]))) if sizes else "512x1024"
+        common = max(sizes, key=lambda size: sizes[size]) if sizes else (512, 1024)
         raise UserError(
             f"the records have {len(sizes)} sizes; say to which one they are fitted: "
-            f"--set data.size=[{example.replace('x', ',')}]"
+            f"--set data.size=[{common[0]},{common[1]}]"
         )
     return next(iter(sizes))
 

@@ -77,8 +77,9 @@ class Manifest(Config):
         found: dict[tuple[int, int], int] = {}
         for split in self.splits.values():
             for text, count in split.sizes.items():
-                height, width = map(int, text.split("x"))
-                found[height, width] = found.get((height, width), 0) + count
+                height, width = text.split("x")
+                size = (int(height), int(width))
+                found[size] = found.get(size, 0) + count
         return found
 
 

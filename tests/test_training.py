@@ -1,0 +1,237 @@
+"""The road from records to masks: train, resume, evaluate, predict, as a person runs them."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs.commands import Stopped, UserError, run_command
+
+SMALL = [
+    *("--set", "model.backbone=resnet18", "--set", "model.decoder_filters=[8,8,8,8,8]"),
+    *("--set", "data.size=null", "--set", "train.epochs=2", "--set", "train.batch_size=4"),
+    *("--set", "train.warmup_steps=2", "--set", "train.pictures=2", "--set", "train.evaluate_every=1"),
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tensorflow_ready, tiny_records, tmp_path_factory):
+    """A run of two epochs of three steps."""
+    from model.train import main
+
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    main(["--data", str(tiny_records), "--run", str(folder), *SMALL])
+    return folder
+
+
+def weights(folder):
+    import h5py
+
+    values = {}
+    with h5py.File(folder / "model.weights.h5") as file:
+        file.visititems(lambda name, item: values.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return values
+
+
+def read_rows(folder):
+    with open(folder / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def last_step(folder):
+    return sorted((folder / "checkpoints").glob("step-*"))[-1]
+
+
+def test_a_run_folder_holds_all_that_the_design_names(trained):
+    assert {path.name for path in trained.iterdir()} >= {
+        "config.yaml", "manifest.json", "environment.json", "checkpoints", "tensorboard", "metrics.csv",
+    }  # fmt: skip
+    assert last_step(trained).name == "step-00000006"
+    assert (trained / "checkpoints" / "best").read_text().startswith("step-")
+    rows = read_rows(trained)
+    assert [(row["epoch"], row["step"]) for row in rows] == [("1", "3"), ("2", "6")]
+    assert all(0 <= float(row["val_miou"]) <= 1 for row in rows)
+
+
+def test_tensorboard_has_the_curves_and_the_same_pictures_each_epoch(trained):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(trained / "tensorboard" / "validation"), size_guidance={"tensors": 0}).Reload()
+    tags = events.Tags()["tensors"]
+    assert {"loss", "miou", "input | truth | prediction", "iou/road"} <= set(tags)
+    assert [point.step for point in events.Tensors("input | truth | prediction")] == [3, 6]
+    assert [point.step for point in events.Tensors("miou")] == [3, 6]
+
+
+def test_a_run_stopped_by_a_signal_and_resumed_ends_as_the_unbroken_one(trained, tiny_records, tmp_path, monkeypatch):
+    from model.monitors import ProgressBar
+    from model.train import main
+
+    folder, steps = tmp_path / "broken", []
+    on_batch = ProgressBar.on_train_batch_end
+
+    def stop_after_the_fifth(self, batch, logs=None):
+        on_batch(self, batch, logs)
+        steps.append(batch)
+        if len(steps) == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(ProgressBar, "on_train_batch_end", stop_after_the_fifth)
+    with pytest.raises(Stopped, match=r"signal 15 after step 5; saved in .*--resume"):
+        main(["--data", str(tiny_records), "--run", str(folder), *SMALL])
+    monkeypatch.undo()
+    main(["--data", str(tiny_records), "--run", str(folder), "--resume", *SMALL])
+    whole, resumed = weights(last_step(trained)), weights(last_step(folder))
+    assert whole.keys() == resumed.keys()
+    for name, value in whole.items():
+        np.testing.assert_allclose(resumed[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+    losses, expected = ([float(row["loss"]) for row in read_rows(run)] for run in (folder, trained))
+    assert losses == pytest.approx(expected, rel=1e-4)
+
+
+def test_curves_of_a_resumed_run_have_neither_gap_nor_overlap(trained, tiny_records, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from model.train import main
+
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    # As if killed after the second epoch's lines were written, but before its checkpoint.
+    shutil.rmtree(last_step(copy))
+    (copy / "checkpoints" / "best").write_text(last_step(copy).name)
+    main(["--data", str(tiny_records), "--run", str(copy), "--resume", *SMALL])
+    events = EventAccumulator(str(copy / "tensorboard" / "train"), size_guidance={"tensors": 0}).Reload()
+    assert [point.step for point in events.Tensors("loss")] == [3, 6]
+    assert [row["step"] for row in read_rows(copy)] == ["3", "6"]
+
+
+def test_evaluation_prints_the_table_and_writes_the_report(trained, capsys):
+    from model.evaluate import main
+
+    main(["--run", str(trained), "--split", "val"])
+    printed = capsys.readouterr().out
+    report = json.loads((trained / "report" / "report.json").read_text())
+    assert report["images"] == 5
+    assert list(report["per_class_iou"])[:2] == ["sky", "building"]
+    values = [value for value in report["per_class_iou"].values() if value is not None]
+    assert report["mean_iou"] == pytest.approx(np.mean(values))
+    assert re.search(rf"mean IoU +{report['mean_iou']:.4f}", printed)
+    with Image.open(trained / "report" / "confusion_matrix.png") as picture:
+        assert min(picture.size) > 300
+
+
+def test_evaluation_of_the_best_checkpoint_gives_the_miou_that_training_logged(trained):
+    from model.evaluate import main
+
+    main(["--run", str(trained)])
+    report = json.loads((trained / "report" / "report.json").read_text())
+    rows = read_rows(trained)
+    assert report["mean_iou"] == pytest.approx(max(float(row["val_miou"]) for row in rows), abs=1e-6)
+    # The sum of the confusion matrix is the number of scored pixels that the manifest counts.
+    manifest = json.loads((trained / "manifest.json").read_text())
+    assert np.sum(report["confusion_matrix"]) == sum(manifest["splits"]["val"]["class_pixels"])
+
+
+def test_prediction_writes_ids_colours_and_overlays_at_the_inputs_own_size(trained, tmp_path, capsys):
+    from configs.taxonomy import load_taxonomy
+    from model.predict import main
+
+    images = tmp_path / "images" / "sub"
+    images.mkdir(parents=True)
+    level = np.random.default_rng(0).integers(0, 256, (70, 90, 3)).astype(np.uint8)
+    Image.fromarray(level).save(images / "a.jpg")
+    Image.fromarray(level[:33, :47]).save(images / "b.png")
+    main(["--run", str(trained), "--input", str(tmp_path / "images"), "--output", str(tmp_path / "out")])
+    assert "2 images" in capsys.readouterr().out
+    for name, size in (("a", (70, 90)), ("b", (33, 47))):
+        ids, color, overlay = (
+            np.asarray(Image.open(tmp_path / "out" / kind / "sub" / f"{name}.png"))
+            for kind in ("ids", "color", "overlay")
+        )
+        assert ids.shape == size
+        assert ids.max() < 11
+        np.testing.assert_array_equal(color, load_taxonomy("camvid11").colors[ids])
+        assert overlay.shape == (*size, 3)
+
+
+def test_prediction_says_which_image_it_left_out_and_does_the_rest(trained, tmp_path, capsys):
+    from model.predict import main
+
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "broken.jpg").write_bytes(b"not an image")
+    Image.new("RGB", (64, 48)).save(images / "good.png")
+    arguments = ["--run", str(trained), "--input", str(images), "--output", str(tmp_path / "out")]
+    assert run_command(main, arguments) == 1
+    error = capsys.readouterr().err
+    assert "1 of 2 images were left out, first:" in error
+    assert "broken.jpg" in error
+    assert (tmp_path / "out" / "ids" / "good.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--run", "RUN"], r"--run .*: exists; pass --resume to go on or --overwrite to start again"),
+        (["--run", "RUN", "--resume", "--set", "train.seed=9"], r"the recipe changed \(train.seed: 1 -> 9\)"),
+        (["--resume", "--overwrite"], "--resume and --overwrite: choose one"),
+        (["--epohcs", "3"], "unknown argument '--epohcs'"),
+        (["--stratgy", "none"], "unknown argument '--stratgy'; did you mean '--strategy'?"),
+        (["--strategy", "both"], "invalid choice: 'both'"),
+        (["--set", "train.epoch=3"], r"--set train.epoch=3: unknown key 'train.epoch'; did you mean 'epochs'\?"),
+        (["--set", "train.epochs=few"], "--set train.epochs=few: train.epochs = 'few'"),
+        (["--set", "train.loss=[{name: dise_loss}]"], "no such loss; did you mean 'dice_loss'?"),
+        (["--config", "no/such.yaml"], "no/such.yaml: no such file"),
+        (["--set", "data.val_split=test"], "split 'test' is not in the records; there are train, val"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(trained, tiny_records, capsys, arguments, message):
+    from model.train import main
+
+    given = [str(trained) if word == "RUN" else word for word in arguments]
+    assert run_command(main, ["--data", str(tiny_records), *SMALL, *given]) == 2
+    error = capsys.readouterr().err
+    assert len(error.strip().splitlines()) == 1
+    assert re.search(message, error) or message in error
+
+
+def test_missing_records_name_the_command_that_makes_them(tensorflow_ready, tmp_path):
+    from model.train import main
+
+    with pytest.raises(UserError, match=r"no records here .*python -m beam_jobs.build_records --output"):
+        main(["--data", str(tmp_path)])
+
+
+def test_a_run_folder_that_is_none_is_refused(tensorflow_ready, tmp_path, trained):
+    from model.evaluate import main
+
+    with pytest.raises(UserError, match="no run here"):
+        main(["--run", str(tmp_path)])
+    with pytest.raises(UserError, match=f"did you mean '{re.escape(str(trained))}'"):
+        main(["--run", str(trained.parent / "whle")])
+
+
+def test_mirrored_training_on_two_logical_devices_from_the_command_line(run_cli, tiny_records, tmp_path):
+    short = [*SMALL, "--set", "train.epochs=1"]
+    arguments = ["--data", tiny_records, "--run", "two", "--strategy", "mirrored", "--logical-devices", 2, *short]
+    finished = run_cli("model.train", *arguments, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "2 replica(s)" in finished.stdout
+    assert "best validation mIoU" in finished.stdout
+    assert "Traceback" not in finished.stderr
+
+
+def test_without_a_run_the_next_free_default_name_is_taken(tmp_path, monkeypatch):
+    from model.runs import choose_folder
+
+    monkeypatch.chdir(tmp_path)
+    assert str(choose_folder("demo", None, resume=False, overwrite=False)) == "runs/demo"
+    (tmp_path / "runs" / "demo").mkdir(parents=True)
+    assert str(choose_folder("demo", None, resume=False, overwrite=False)) == "runs/demo_2"
+    assert str(choose_folder("demo", None, resume=True, overwrite=False)) == "runs/demo"
+    assert str(choose_folder("demo", None, resume=False, overwrite=True)) == "runs/demo"
