@@ -22,6 +22,7 @@ from pathlib import Path
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_jobs.inspect_records import class_table, split_table
 from beam_jobs.options import BuildOptions
 from beam_jobs.plan import Plan, make_plan, read_plan, write_plan
 from beam_jobs.reconcile import (
@@ -133,23 +134,8 @@ def build(options: BuildOptions, beam_flags: Sequence[str] = (), command_line: s
 def summarize(outcome: Outcome, output: Path, seconds: float | None = None) -> None:
     """Print what was built as a table, what was odd, and where the rest can be read."""
     manifest = outcome.manifest
-    names = manifest.taxonomy.class_names
-    say()
-    say(f"{'split':<12}{'records':>9}{'shards':>8}{'MB':>10}  sizes (height x width)")
-    for name, split in manifest.splits.items():
-        megabytes = sum(shard.bytes for shard in split.shards) / 1e6
-        sizes = ", ".join(f"{size} ({count})" for size, count in list(split.sizes.items())[:3])
-        more = " …" if len(split.sizes) > 3 else ""
-        say(f"{name:<12}{split.records:>9}{len(split.shards):>8}{megabytes:>10.1f}  {sizes}{more}")
-    say()
-    say(f"{'class':<22}{'% of pixels':>12}{'weight':>9}")
-    pixels = [sum(split.class_pixels[index] for split in manifest.splits.values()) for index in range(len(names))]
-    ignored = sum(split.ignored_pixels for split in manifest.splits.values())
-    whole = max(sum(pixels) + ignored, 1)
-    for name, count, weight in zip(names, pixels, manifest.class_weights, strict=True):
-        say(f"{name:<22}{100 * count / whole:>12.2f}{weight:>9.2f}")
-    say(f"{'(not scored)':<22}{100 * ignored / whole:>12.2f}")
-    say()
+    for line in ["", *split_table(manifest), "", *class_table(manifest), ""]:
+        say(line)
     for key, count in sorted(outcome.counts.items()):
         say(f"{key.replace('_', ' ')}: {count}")
     codes = Counter(letter.code for letter in outcome.dead_letters)
