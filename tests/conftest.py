@@ -17,6 +17,8 @@ import pytest
 from tests.streets import make_streets
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
 @pytest.fixture(scope="session")
 def make_street_folder() -> Callable[..., Path]:
     """`make_streets`: writes a folder of tiny streets and returns it."""
@@ -46,6 +48,29 @@ def tiny_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = base / "records"
     build(BuildOptions(input=streets, output=output, taxonomy="camvid11", name="tiny", shards=2, workers=1))
     return output
+
+
+@pytest.fixture
+def streets(tmp_path: Path) -> Path:
+    """Six training and three validation streets."""
+    return make_streets(tmp_path / "streets", splits={"train": 6, "val": 3}, seed=9)
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+    """``command(*arguments)`` runs the build command in this process: (exit code, output, errors without bars)."""
+    from beam_jobs.build_records import main
+    from configs.commands import run_command
+    from tests.builds import without_bars
+
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        status = run_command(main, [str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return status, out, without_bars(err)
+
+    return run
 
 
 @pytest.fixture(scope="session")

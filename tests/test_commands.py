@@ -160,7 +160,11 @@ def test_the_descriptor_comes_back_after_an_error(tmp_path, capfd):
 
 @pytest.mark.parametrize(("error", "shown"), [(UserError("x"), False), (RunError("x"), False), (OSError("x"), True)])
 def test_start_up_lines_are_shown_only_after_an_unforeseen_error(error, shown, capfd):
-    with pytest.raises(type(error)), quiet_start():
-        os.write(2, b"cuda lines\n")
-        raise error
+    def start() -> None:
+        with quiet_start():
+            os.write(2, b"cuda lines\n")
+            raise error
+
+    with pytest.raises(type(error)):
+        start()
     assert ("cuda lines" in capfd.readouterr().err) == shown

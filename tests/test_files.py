@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 
 import pytest
@@ -32,17 +33,34 @@ def test_size_and_hash_are_those_of_the_bytes_on_the_disk(tmp_path):
 def test_an_error_leaves_what_had_the_name_and_nothing_else(tmp_path):
     path = tmp_path / "shard"
     path.write_bytes(b"old")
-    with pytest.raises(ValueError, match="broken"), AtomicFile(path) as file:
-        file.write(b"new")
-        raise ValueError("broken")
+
+    def write() -> None:
+        with AtomicFile(path) as file:
+            file.write(b"new")
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        write()
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["shard"]
 
 
-def test_a_left_over_temporary_file_is_overwritten(tmp_path):
+def test_a_left_over_temporary_file_is_in_nobodys_way(tmp_path):
     (tmp_path / "shard.tmp").write_bytes(b"left over from a killed process")
     write_atomically(tmp_path / "shard", "täxt")
     assert (tmp_path / "shard").read_bytes() == "täxt".encode()
+
+
+def test_of_two_writers_at_once_the_last_to_end_wins_and_both_files_are_whole(tmp_path):
+    # Beam may run one bundle twice at once, and two people may start the same build.
+    path = tmp_path / "shard"
+    with AtomicFile(path) as slow:
+        slow.write(b"slow")
+        with AtomicFile(path) as fast:
+            fast.write(b"fast, and longer")
+        assert path.read_bytes() == b"fast, and longer"
+        slow.write(b" end")
+    assert path.read_bytes() == b"slow end"
     assert os.listdir(tmp_path) == ["shard"]
 
 
@@ -53,8 +71,6 @@ def test_json_keeps_its_order_and_letters_and_ends_with_a_line(tmp_path):
 
 def test_json_of_half_a_surrogate_pair_can_be_written_and_read_back(tmp_path):
     # Such texts come from file names that are not UTF-8 and from JSON's "\ud800".
-    import json
-
     write_json(tmp_path / "x.json", {"name": "a\udcff"})
     assert json.loads((tmp_path / "x.json").read_bytes()) == {"name": "a\udcff"}
 

@@ -1,0 +1,153 @@
+"""Tests of drawing polygons: who wins where, what is not drawn, and a PNG that every reader takes for the ids."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from beam_jobs.annotation import Annotation, BadInput, Shape
+from beam_jobs.rasterize import class_pixels, encode_mask, fit_mask, rasterize
+from configs.taxonomy import Taxonomy
+
+TAXONOMY = Taxonomy.model_validate(
+    {
+        "name": "small",
+        "classes": [{"name": name, "color": [0, 0, 0]} for name in ("sky", "car", "road")],
+        "labels": {"sky": "sky", "car": "car", "road": "road", "void": "ignore", "license plate": "skip"},
+    }
+)
+
+
+def box(left: float, top: float, right: float, bottom: float) -> list[tuple[float, float]]:
+    return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+def draw(*shapes: tuple[str, list], taxonomy: Taxonomy = TAXONOMY, unknown: str = "error") -> np.ndarray:
+    annotation = Annotation(
+        48, 64, [Shape(n, label, np.array(points, float).reshape(-1, 2)) for n, (label, points) in enumerate(shapes)]
+    )
+    return np.asarray(rasterize(annotation, taxonomy, unknown).picture)
+
+
+def test_a_mask_is_height_by_width_with_edges_in_the_polygon():
+    mask = draw(("car", box(10, 4, 19, 8)))
+    assert (mask.shape, mask.dtype) == ((48, 64), np.uint8)
+    # Columns 10..19 and rows 4..8, both ends included: 10 · 5 = 50 pixels; all others are canvas.
+    assert (mask[4:9, 10:20] == 1).all()
+    assert (mask == 1).sum() == 50
+    assert (mask == 255).sum() == 48 * 64 - 50
+
+
+def test_the_later_polygon_wins():
+    first, second = ("road", box(0, 0, 20, 20)), ("car", box(10, 10, 30, 30))
+    assert draw(first, second)[15, 15] == 1
+    assert draw(second, first)[15, 15] == 2
+
+
+def test_ignored_labels_are_drawn_as_255_and_skipped_ones_leave_what_is_beneath():
+    mask = draw(("road", box(0, 0, 40, 40)), ("void", box(5, 5, 9, 9)), ("license plate", box(20, 20, 29, 29)))
+    assert (mask[5:10, 5:10] == 255).all()
+    assert (mask[20:30, 20:30] == 2).all()
+
+
+def test_the_canvas_may_be_a_class():
+    mask = draw(("car", box(10, 4, 19, 8)), taxonomy=TAXONOMY.model_copy(update={"canvas": "road"}))
+    assert sorted(np.unique(mask)) == [1, 2]
+
+
+@pytest.mark.parametrize("points", [[], [(5, 5)], [(5, 5), (20, 20)]])
+def test_fewer_than_three_points_cover_nothing_and_are_counted(points):
+    annotation = Annotation(48, 64, [Shape(0, "car", np.array(points, float).reshape(-1, 2))])
+    mask = rasterize(annotation, TAXONOMY)
+    assert mask.too_few_points == 1
+    assert (np.asarray(mask.picture) == 255).all()
+
+
+def test_three_equal_or_collinear_points_cover_what_pillow_draws():
+    # CamVid's traced polygons repeat points up to three: a pixel or a line is drawn.
+    assert np.argwhere(draw(("car", [(5, 6)] * 3)) == 1).tolist() == [[6, 5]]
+    assert (draw(("car", [(5, 6), (7, 6), (9, 6)])) == 1).sum() == 5
+
+
+def test_a_polygon_outside_the_image_is_cut():
+    mask = draw(("car", box(-1000, -1000, 3, 2)), ("road", box(500, 500, 600, 600)), ("sky", box(60, 40, 1e6, 1e6)))
+    assert (mask == 1).sum() == 4 * 3  # columns 0..3, rows 0..2
+    assert (mask == 0).sum() == 4 * 8  # columns 60..63, rows 40..47
+    assert not (mask == 2).any()
+
+
+def test_the_first_point_repeated_at_the_end_changes_nothing():
+    ring = box(10, 4, 19, 8)
+    np.testing.assert_array_equal(draw(("car", ring)), draw(("car", [*ring, ring[0]])))
+
+
+def test_an_unknown_label_is_bad_input_ignored_or_not_drawn():
+    shapes = (("road", box(0, 0, 40, 40)), ("roed", box(5, 5, 9, 9)))
+    with pytest.raises(BadInput) as caught:
+        draw(*shapes)
+    assert caught.value.code == "unknown_label"
+    assert str(caught.value) == (
+        "object 1 has label 'roed', which taxonomy small lacks; did you mean 'road'? "
+        "Add it to its file or pass --unknown-labels ignore"
+    )
+    assert draw(*shapes, unknown="ignore")[7, 7] == 255
+    assert draw(*shapes, unknown="skip")[7, 7] == 2
+
+
+def test_unknown_labels_are_counted():
+    annotation = Annotation(48, 64, [Shape(0, "x", np.array(box(0, 0, 9, 9)))] * 3)
+    assert rasterize(annotation, TAXONOMY, "ignore").unknown_label == 3
+
+
+def all_ids() -> Image.Image:
+    """A mask (48, 64) that holds all 256 ids."""
+    return Image.fromarray((np.arange(48 * 64) % 256).astype(np.uint8).reshape(48, 64))
+
+
+def test_the_png_s_palette_is_the_grey_identity_so_that_every_reader_gives_the_ids(tensorflow_ready):
+    data = encode_mask(all_ids())
+    ids = np.asarray(all_ids())
+    opened = Image.open(io.BytesIO(data))
+    assert opened.mode == "P"
+    assert opened.getpalette() == [level for level in range(256) for _ in range(3)]
+    np.testing.assert_array_equal(np.asarray(opened), ids)  # as indices
+    np.testing.assert_array_equal(np.asarray(opened.convert("L")), ids)  # as grey levels
+    np.testing.assert_array_equal(tensorflow_ready.io.decode_png(data, channels=1)[..., 0], ids)
+    np.testing.assert_array_equal(tensorflow_ready.io.decode_image(data, channels=1)[..., 0], ids)
+
+
+@pytest.mark.parametrize("ids", [[0], [0, 255], [255], [0, 1, 2, 10, 255]])
+def test_few_ids_are_still_eight_bits(ids, tensorflow_ready):
+    # Pillow may write few colours with 1, 2 or 4 bits; readers of class ids expect 8.
+    mask = np.resize(np.array(ids, np.uint8), (48, 64))
+    data = encode_mask(Image.fromarray(mask))
+    assert data[24] == 8  # bit depth, the ninth byte of IHDR's data
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), mask)
+    np.testing.assert_array_equal(tensorflow_ready.io.decode_png(data, channels=1)[..., 0], mask)
+
+
+def test_encoding_leaves_the_mask_as_it_is():
+    mask = all_ids()
+    assert encode_mask(mask) == encode_mask(mask)
+    assert mask.mode == "L"
+
+
+def test_class_pixels_is_a_count_of_every_id():
+    mask = draw(("car", box(10, 4, 19, 8)))
+    counts = class_pixels(Image.fromarray(mask))
+    np.testing.assert_array_equal(counts, np.bincount(mask.ravel(), minlength=256))
+    assert counts.dtype == np.int64
+
+
+def test_a_resized_mask_is_nearest_and_filled_with_255():
+    mask = draw(("car", box(0, 0, 31, 47)), ("road", box(32, 0, 63, 47)))  # left half 1, right half 2
+    fitted = np.asarray(fit_mask(Image.fromarray(mask), (24, 32), (32, 40)))
+    assert fitted.shape == (32, 40)
+    assert (fitted[:24, :16] == 1).all()
+    assert (fitted[:24, 16:32] == 2).all()
+    assert (fitted[24:] == 255).all()
+    assert (fitted[:, 32:] == 255).all()
+    assert fit_mask(Image.fromarray(mask), (24, 32), (24, 32)).size == (32, 24)
