@@ -17,6 +17,8 @@ import pytest
 from tests.streets import make_streets
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
 @pytest.fixture(scope="session")
 def make_street_folder() -> Callable[..., Path]:
     """`make_streets`: writes a folder of tiny streets and returns it."""

@@ -1,7 +1,7 @@
 """Tiny street folders drawn from a seed, in Cityscapes' layout, and hashes of the shards built from them.
 
-    root/leftImg8bit/train/drive00/frame0000_leftImg8bit.jpg
-    root/gtFine/train/drive00/frame0000_gtFine_polygons.json
+root/leftImg8bit/train/drive00/frame0000_leftImg8bit.jpg
+root/gtFine/train/drive00/frame0000_gtFine_polygons.json
 """
 
 from __future__ import annotations

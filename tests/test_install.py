@@ -27,7 +27,9 @@ def test_the_base_install_builds_records_without_tensorflow(make_street_folder, 
     python = tmp_path / "venv" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
 
     def run(*command, **settings):
-        return subprocess.run([str(python), *map(str, command)], capture_output=True, text=True, check=False, **settings)
+        return subprocess.run(
+            [str(python), *map(str, command)], capture_output=True, text=True, check=False, **settings
+        )
 
     constraints = REPOSITORY / "constraints.txt"
     installed = run("-m", "pip", "install", "--quiet", "--constraint", constraints, REPOSITORY)

@@ -15,7 +15,14 @@ SMALL = {
     "name": "small",
     "canvas": "ignore",
     "classes": [{"name": "sky", "color": [1, 2, 3]}, {"name": "car", "color": [4, 5, 6]}],
-    "labels": {"sky": "sky", "car": "car", "polegroup": "sky", "pole": "car", "void": "ignore", "license plate": "skip"},
+    "labels": {
+        "sky": "sky",
+        "car": "car",
+        "polegroup": "sky",
+        "pole": "car",
+        "void": "ignore",
+        "license plate": "skip",
+    },
 }
 
 
