@@ -1,9 +1,10 @@
-"""One image's annotation, whatever file format it came from: a size and labelled polygons in painting order."""
+"""One image's annotation, whatever file format it came from: a size and labelled shapes in painting order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,16 @@ class BadInput(Exception):
         self.source = ""
 
 
+class DeadLetter(NamedTuple):
+    """An input that did not become a record. ``source`` is the file's path below the input folder."""
+
+    key: str
+    stage: str
+    code: str
+    message: str
+    source: str
+
+
 @contextmanager
 def about(source: str) -> Iterator[None]:
     """Name the file that a `BadInput` of the block is about."""
@@ -29,19 +40,28 @@ def about(source: str) -> Iterator[None]:
 
 
 class Shape(NamedTuple):
-    """A labelled polygon. ``number`` is its place in the file, ``polygon`` float64 (points, 2) of x, y.
+    """What one object of an annotation covers; an object of several parts is several shapes.
 
-    The origin is the centre of the top left pixel, as in Cityscapes and IDD.
+    ``number`` is the object's place in the file. ``polygon`` is float64 (points, 2) of x, y; whole numbers
+    are pixels, the origin is the top left one, as in Cityscapes and IDD. ``bitmap``, bool (height, width),
+    is there instead where the format holds a mask.
     """
 
     number: int
     label: str
     polygon: np.ndarray
+    bitmap: np.ndarray | None = None
 
 
 class Annotation(NamedTuple):
-    """The size in pixels that the polygons refer to, and the shapes: a later one lies over an earlier one."""
+    """Shapes in painting order, a later one over an earlier one, and the size in pixels that they refer to.
 
-    height: int
-    width: int
+    Formats that do not say a size have None, which is the image's own. ``ids`` is uint8 (height, width) of
+    a ready mask's values, for formats that hold no shapes. ``counts`` tells what was odd but good.
+    """
+
+    height: int | None
+    width: int | None
     shapes: list[Shape]
+    ids: np.ndarray | None = None
+    counts: Mapping[str, int] = MappingProxyType({})

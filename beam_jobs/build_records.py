@@ -76,6 +76,7 @@ def build_parser() -> ArgumentParser:
     )
     parser.add_argument("--shards", type=int, metavar="N", help="shards per split (default: one for every 64 images)")
     parser.add_argument("--resize", type=parse_size, metavar="HxW", help="store images and masks at this size")
+    parser.add_argument("--format", help="of the annotations (default: auto, by their content)")
     parser.add_argument(
         "--unknown-labels",
         choices=["error", "ignore", "skip"],
@@ -113,7 +114,7 @@ def build(options: BuildOptions, beam_flags: Sequence[str] = (), command_line: s
     runner_options = beam_options(options.runner, options.workers, beam_flags, build_parser().flags())
     options, source = _resolve_input(options)
     taxonomy = load_taxonomy(str(options.taxonomy))
-    plan = make_plan(scan(source), source, taxonomy, options, command_line)
+    plan = make_plan(scan(source, options.format), source, taxonomy, options, command_line)
     _recover(options.output)
     if _is_complete(options.output, plan):
         say(f"{options.output} already holds these records; nothing to do (--overwrite builds them again)")

@@ -11,7 +11,7 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from beam_jobs.annotation import BadInput
 
@@ -21,12 +21,21 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
 class Checked(NamedTuple):
-    """An opened image whose file was read to its end; ``keep`` says that its bytes can be stored as they are."""
+    """An image whose file was read to its end; ``keep`` says that its bytes can be stored as they are.
 
-    image: Image.Image
+    ``image_format`` is Pillow's name in lower case, ``oddity`` what makes ``keep`` false, in words.
+    """
+
     height: int
     width: int
-    keep: bool
+    image_format: str
+    oddity: str
+    orientation: int
+
+    @property
+    def keep(self) -> bool:
+        """Whether the file is a JPEG or PNG of 8 bits in one or three channels."""
+        return not self.oddity
 
 
 def check_image(data: bytes, max_pixels: int) -> Checked:
@@ -48,16 +57,39 @@ def check_image(data: bytes, max_pixels: int) -> Checked:
     width, height = image.size
     if width * height > max_pixels:
         raise BadInput("image_too_large", f"{height}x{width} is above the limit of {max_pixels} pixels")
-    keep = image.format in ("JPEG", "PNG") and image.mode in ("RGB", "L") and not _is_wide_png(image, data)
+    oddity = _oddity(image, data)
     if image.format == "JPEG":
         _check_jpeg_end(data)
-    if keep and image.format == "JPEG":
         image.draft(image.mode, (max(width // _DRAFT, 1), max(height // _DRAFT, 1)))
     try:
         image.load()
     except Exception as error:
         raise BadInput("image_cut_off", f"the image does not decode to its end ({error})") from None
-    return Checked(image, height, width, keep)
+    return Checked(height, width, (image.format or "").lower(), oddity, _orientation(image))
+
+
+def _oddity(image: Image.Image, data: bytes) -> str:
+    """Why the file's bytes cannot be stored as they are, or an empty text."""
+    if image.format not in ("JPEG", "PNG"):
+        return f"{image.format} image"
+    if image.format == "PNG" and data[24] == 16:  # the header's bit depth; RGB opens with its low bytes dropped
+        return "image of 16 bits"
+    return (
+        ""
+        if image.mode in ("RGB", "L") and (image.format == "JPEG" or data[24] == 8)
+        else f"image of mode {image.mode}"
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 (as stored) to 8; 1 where there is none or it is damaged."""
+    if "exif" not in image.info:
+        return 1
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a damaged EXIF block does not spoil the image
+        return 1
+    return value if value in range(1, 9) else 1
 
 
 def _check_jpeg_end(data: bytes) -> None:
@@ -66,14 +98,16 @@ def _check_jpeg_end(data: bytes) -> None:
         raise BadInput("image_cut_off", "the JPEG has no end marker")
 
 
-def _is_wide_png(image: Image.Image, data: bytes) -> bool:
-    """16-bit RGB PNGs open as mode RGB with their low bytes dropped; byte 24 is the header's bit depth."""
-    return image.format == "PNG" and data[24] != 8
+def bytes_after_end(data: bytes) -> int:
+    """How many bytes follow a JPEG's end marker."""
+    return len(data) - data.rfind(b"\xff\xd9") - 2 if data.startswith(b"\xff\xd8") else 0
 
 
-def decode_rgb(data: bytes) -> Image.Image:
-    """The whole image in mode RGB: 16 bits scaled to 8, palettes resolved, alpha over black dropped."""
+def decode_rgb(data: bytes, turn: bool = False) -> Image.Image:
+    """The whole image in mode RGB: 16 bits scaled to 8, palettes resolved, alpha dropped, turned if asked to."""
     image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    if turn:
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         levels = np.asarray(image).astype(np.float64)
         return Image.fromarray(np.rint(levels / 257.0).clip(0, 255).astype(np.uint8)).convert("RGB")

@@ -25,7 +25,7 @@ Size = Annotated[tuple[int, int], BeforeValidator(_read_size)]
 
 
 class BuildOptions(Config):
-    """What decides a build. Only `BYTE_KEYS` decide the bytes; the others say where and how it runs."""
+    """What decides a build. All but `NOT_IN_BYTES` decide the bytes."""
 
     input: Path | None = None
     """Folder with images and annotations; None makes the sample data set."""
@@ -34,12 +34,32 @@ class BuildOptions(Config):
     """Of the data set, at the head of shard names; None takes the taxonomy's."""
     taxonomy: str | None = None
     """Name of one that comes with us, or path of a YAML file."""
+    format: str = "auto"
+    """Of the annotations: found out by their content, or the name of one."""
+    split_lists: dict[str, Path] = Field(default_factory=dict)
+    """Split → text file with one key, or image path, a line; images in no list are left out."""
+
     unknown_labels: Literal["error", "ignore", "skip"] = "error"
     """Labels in no table: make the image a dead letter, draw 255, or do not draw."""
+    group_labels: Literal["member", "unknown"] = "member"
+    """``cargroup`` where only ``car`` is in the table: count as car, or as a label in no table."""
+    deleted_objects: Literal["skip", "draw"] = "skip"
+    """Objects marked deleted: dropped before anything else of them is looked at, or kept."""
+    few_points: Literal["skip", "error"] = "skip"
+    """Polygons with no, one or two points: leave the object out, or make the image a dead letter."""
+    rescale_polygons: bool = False
+    """Where the annotation's size is not the image's: scale its polygons, or make it a dead letter."""
+    exif: Literal["format", "turn", "keep"] = "format"
+    """Turn images by their EXIF orientation as the format means its polygons (LabelMe yes), always, or never."""
+    odd_images: Literal["convert", "error"] = "convert"
+    """16 bits, CMYK, palette, alpha, WebP, BMP: convert to 8-bit RGB, or make the image a dead letter."""
+
     resize: Size | None = None
     """Store images and masks at this (height, width)."""
     resize_mode: Literal["letterbox", "stretch"] = "letterbox"
     """Keep the aspect ratio and fill right and bottom (mask 255), or not."""
+    resize_mask: Literal["nearest", "majority"] = "nearest"
+    """A smaller mask's pixel: the one at its centre, or the most frequent of those it covers."""
     jpeg_quality: int = Field(default=95, ge=1, le=100)
     """Of images that must be encoded again."""
     shards: int = Field(default=0, ge=0, le=100_000)
@@ -59,15 +79,18 @@ class BuildOptions(Config):
     overwrite: bool = False
 
 
-BYTE_KEYS = (
-    "unknown_labels",
-    "resize",
-    "resize_mode",
-    "jpeg_quality",
-    "shards",
-    "salt",
-    "validation_fraction",
-    "max_pixels",
-    "max_annotation_bytes",
+NOT_IN_BYTES = frozenset(
+    [
+        "input",
+        "output",
+        "name",
+        "taxonomy",
+        "format",
+        "runner",
+        "workers",
+        "overwrite",
+        "max_bad_fraction",
+        "split_lists",
+    ]
 )
-"""Options that decide which bytes are written; with taxonomy and name they are part of the plan."""
+"""Options that change no byte, or (name, taxonomy, format, lists) whose effect is in the plan anyhow."""

@@ -16,8 +16,9 @@ from typing import Any
 import PIL
 from pydantic import Field
 
-from beam_jobs.options import BYTE_KEYS, BuildOptions
-from beam_jobs.scan import DeadLetter, Pair, Scan, group_of, split_of
+from beam_jobs.annotation import DeadLetter
+from beam_jobs.options import NOT_IN_BYTES, BuildOptions
+from beam_jobs.scan import Pair, Scan, group_of, split_of
 from configs import __version__
 from configs.loading import Config
 from configs.taxonomy import Taxonomy
@@ -45,6 +46,8 @@ class Plan(Config):
 
     digest: str
     name: str
+    format: str
+    """Of the annotations; names the reader that workers use."""
     input: Path
     taxonomy: Taxonomy
     options: BuildOptions
@@ -77,8 +80,9 @@ def make_plan(scan: Scan, folder: Path, taxonomy: Taxonomy, options: BuildOption
                 )
             )
     return Plan(
-        digest=_digest(name, taxonomy, options, shards, scan.dead_letters),
+        digest=_digest(name, scan.format, taxonomy, options, shards, scan.dead_letters),
         name=name,
+        format=scan.format,
         input=folder.resolve(),
         taxonomy=taxonomy,
         options=options,
@@ -160,6 +164,7 @@ def _hash(*texts: str) -> str:
 
 def _digest(
     name: str,
+    format_name: str,
     taxonomy: Taxonomy,
     options: BuildOptions,
     shards: Sequence[PlannedShard],
@@ -169,7 +174,8 @@ def _digest(
     decisive: dict[str, Any] = {
         "name": name,
         "taxonomy": taxonomy.model_dump(mode="json"),
-        "options": {key: value for key, value in options.model_dump(mode="json").items() if key in BYTE_KEYS},
+        "format": format_name,
+        "options": {key: value for key, value in options.model_dump(mode="json").items() if key not in NOT_IN_BYTES},
         "shards": [shard.model_dump(mode="json") for shard in shards],
         "scan_dead_letters": [list(letter) for letter in dead_letters],
         "versions": {"pillow": PIL.__version__, "streetmask": __version__},

@@ -13,8 +13,8 @@ import apache_beam
 import numpy as np
 import PIL
 
+from beam_jobs.annotation import DeadLetter
 from beam_jobs.plan import PLAN_FOLDER, Plan, read_plan, statistics_split
-from beam_jobs.scan import DeadLetter
 from beam_jobs.shards import Sidecar, read_sidecar
 from configs import __version__
 from configs.commands import RunError, UserError

@@ -1,8 +1,8 @@
 """What an input folder holds: pairs of image and annotation, and what has no partner.
 
 A key is a pair's name in the data set: its path below the input folder without the trees' names and the
-files' endings, such as ``train/aachen/aachen_000000_000019``. Its first folder is the split if that is
-called train, val or test; the folders are the group (a drive), whose frames never straddle splits.
+files' endings, such as ``train/aachen/aachen_000000_000019``. A folder called train, val or test in it is
+the split; the folders are the group (a drive), whose frames never straddle splits.
 """
 
 from __future__ import annotations
@@ -10,27 +10,26 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
-from beam_jobs.formats import cityscapes
+from beam_jobs.annotation import BadInput, DeadLetter
+from beam_jobs.formats import detect_format, format_by_name
+from beam_jobs.formats.base import IMAGE_SUFFIXES, Candidate, Files, Format
 from configs.commands import UserError
 
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-
-
-class DeadLetter(NamedTuple):
-    """An input that did not become a record. ``source`` is the file's path below the input folder."""
-
-    key: str
-    stage: str
-    code: str
-    message: str
-    source: str
+SPLITS = {
+    **dict.fromkeys(("train", "training", "train2017", "train2014"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "val2017", "val2014"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 class Pair(NamedTuple):
-    """An image and its annotation, as paths below the input folder, with all that tells a changed file."""
+    """An image and its annotation, as paths below the input folder, with all that tells a changed file.
+
+    ``inline`` is the annotation itself, as JSON, where it is a part of a file for many images.
+    """
 
     key: str
     image: str
@@ -39,50 +38,50 @@ class Pair(NamedTuple):
     image_mtime_ns: int
     annotation_size: int
     annotation_mtime_ns: int
+    inline: str = ""
 
 
 class Scan(NamedTuple):
-    """Pairs by key in sorted order, and dead letters of files without a partner."""
+    """Pairs by key in sorted order, dead letters of files without a partner, and the annotations' format."""
 
     pairs: list[Pair]
     dead_letters: list[DeadLetter]
+    format: str
 
 
-def scan(folder: Path) -> Scan:
+def scan(folder: Path, format_name: str = "auto") -> Scan:
     """List the images and annotations below a folder and pair them by key.
 
     Raises:
-      UserError: the folder is missing or holds no image or annotation at all.
+      UserError: the folder is missing, holds no images, or its format is not known.
     """
     if not folder.is_dir():
         raise UserError(f"--input {folder}: {'not a folder' if folder.exists() else 'no such folder'}")
-    images: dict[str, list[str]] = {}
-    annotations: dict[str, list[str]] = {}
-    for path in list_files(folder):
-        name = PurePosixPath(path)
-        if key := cityscapes.image_key(name):
-            images.setdefault(key, []).append(path)
-        elif key := cityscapes.annotation_key(name):
-            annotations.setdefault(key, []).append(path)
-    if not images and not annotations:
-        raise UserError(
-            f"--input {folder}: no images found; expected the Cityscapes / IDD layout, "
-            "FRAME_leftImg8bit.jpg (or .png) with FRAME_gtFine_polygons.json beside it or in a parallel tree"
-        )
+    files = Files(folder, list(list_files(folder)))
+    if not any(path.lower().endswith(IMAGE_SUFFIXES) for path in files.paths):
+        raise UserError(f"--input {folder}: no images found ({', '.join(IMAGE_SUFFIXES)}) in {len(files.paths)} files")
+    chosen: Format = detect_format(files) if format_name == "auto" else format_by_name(format_name)
+    try:
+        found = chosen.find(files)
+    except BadInput as error:
+        raise UserError(f"--input {folder / error.source}: {error}") from None
     pairs: list[Pair] = []
-    dead: list[DeadLetter] = []
-    for key in sorted(images.keys() | annotations.keys()):
+    dead = list(found.dead_letters)
+    status = _Status(folder)
+    for candidate in found.candidates:
         try:
-            pairs.append(_pair(folder, key, images.get(key, []), annotations.get(key, [])))
-        except _NoPair as problem:
-            dead.append(DeadLetter(key, "scan", problem.code, problem.message, problem.source))
-    return Scan(pairs, dead)
+            pairs.append(_pair(status, candidate))
+        except BadInput as error:
+            dead.append(DeadLetter(candidate.key, "scan", error.code, f"{error.source}: {error}", error.source))
+    if not pairs and not dead:
+        raise UserError(f"--input {folder}: no images with annotations of format {chosen.NAME} found")
+    return Scan(sorted(pairs), sorted(dead), chosen.NAME)
 
 
 def split_of(key: str) -> str | None:
-    """The split that a key's first folder names, or None."""
-    folder, separator, _ = key.partition("/")
-    return SPLITS.get(folder.lower()) if separator else None
+    """The split that one of a key's folders names, the first one that does, or None."""
+    folders = key.split("/")[:-1]
+    return next((SPLITS[folder.lower()] for folder in folders if folder.lower() in SPLITS), None)
 
 
 def group_of(key: str) -> str:
@@ -91,7 +90,10 @@ def group_of(key: str) -> str:
 
 
 def list_files(folder: Path) -> Iterator[str]:
-    """Paths of all files below a folder, relative and sorted; hidden folders and links to folders are left out."""
+    """Paths of all files below a folder, relative and sorted; hidden ones and links to folders are left out.
+
+    A folder that bears an image's name is listed, so that it becomes a dead letter and not a riddle.
+    """
     pending = [""]
     while pending:
         base = pending.pop()
@@ -102,37 +104,48 @@ def list_files(folder: Path) -> Iterator[str]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir(follow_symlinks=False) and not cityscapes.image_key(PurePosixPath(entry.name)):
+            if entry.is_dir(follow_symlinks=False) and not entry.name.lower().endswith(IMAGE_SUFFIXES):
                 pending.append(base + entry.name + "/")
             else:
                 yield base + entry.name
 
 
-class _NoPair(Exception):
-    def __init__(self, code: str, message: str, source: str) -> None:
-        super().__init__(message)
-        self.code, self.message, self.source = code, message, source
-
-
-def _pair(folder: Path, key: str, images: list[str], annotations: list[str]) -> Pair:
-    if not annotations:
-        raise _NoPair("no_annotation", f"{images[0]}: there is no annotation for this image", images[0])
-    if not images:
-        raise _NoPair("no_image", f"{annotations[0]}: there is no image for this annotation", annotations[0])
-    for found in (images, annotations):
-        if len(found) > 1:
-            raise _NoPair("duplicate_key", f"{found[0]} and {found[1]} have one key, '{key}'", found[0])
-    image, annotation = _status(folder, images[0]), _status(folder, annotations[0])
+def _pair(status: _Status, candidate: Candidate) -> Pair:
+    image, annotation = status.of(candidate.image), status.of(candidate.annotation)
     return Pair(
-        key, images[0], annotations[0], image.st_size, image.st_mtime_ns, annotation.st_size, annotation.st_mtime_ns
+        candidate.key,
+        candidate.image,
+        candidate.annotation,
+        image.st_size,
+        image.st_mtime_ns,
+        len(candidate.inline) or annotation.st_size,
+        annotation.st_mtime_ns,
+        candidate.inline,
     )
 
 
-def _status(folder: Path, path: str) -> os.stat_result:
-    try:
-        status = os.stat(folder / path)
-    except OSError as error:
-        raise _NoPair("file_unreadable", f"{path}: {error.strerror}", path) from None
-    if not stat.S_ISREG(status.st_mode):
-        raise _NoPair("not_a_file", f"{path}: not a regular file", path)
-    return status
+class _Status:
+    """Sizes and times of files, each looked at once: one annotation file may be thousands of images'."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[str, os.stat_result] = {}
+
+    def of(self, path: str) -> os.stat_result:
+        """Raises `BadInput` when the path is no regular file that can be reached."""
+        if path not in self._known:
+            self._known[path] = self._look(path)
+        return self._known[path]
+
+    def _look(self, path: str) -> os.stat_result:
+        problem = BadInput("file_unreadable", "")
+        try:
+            status = os.stat(self._folder / path)
+        except OSError as error:
+            problem = BadInput("file_unreadable", error.strerror or str(error))
+        else:
+            if stat.S_ISREG(status.st_mode):
+                return status
+            problem = BadInput("not_a_file", "not a regular file")
+        problem.source = path
+        raise problem

@@ -7,28 +7,20 @@ result. Everything here is plain functions; `BuildShard` only wires them into Be
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import apache_beam as beam
 import numpy as np
 
-from beam_jobs.annotation import Annotation, BadInput, about
-from beam_jobs.formats.cityscapes import read_annotation
-from beam_jobs.images import Checked, channel_sums, check_image, decode_rgb, encode_image, fit_image
+from beam_jobs.annotation import BadInput, DeadLetter
+from beam_jobs.convert import Built, build_record
 from beam_jobs.plan import Plan, PlannedShard, progress_path, read_plan, read_planned_shard
-from beam_jobs.rasterize import class_pixels, encode_mask, fit_mask, rasterize
-from beam_jobs.scan import DeadLetter, Pair
 from configs.loading import Config
 from configs.taxonomy import IGNORE_ID
 from pipelines.files import AtomicFile, write_json
-from pipelines.fitting import content_size
-from pipelines.records import Record, frame, serialize
-
-READ_ATTEMPTS = 3
+from pipelines.records import frame, serialize
 
 
 class Sidecar(Config):
@@ -53,15 +45,6 @@ class Sidecar(Config):
     counts: dict[str, int]
     """What was good but worth telling: objects without three points, images encoded again, …"""
     dead_letters: tuple[DeadLetter, ...]
-
-
-class Built(NamedTuple):
-    """A record with what the statistics need of it."""
-
-    record: Record
-    id_pixels: np.ndarray
-    counts: Counter[str]
-    channels: tuple[np.ndarray, np.ndarray] | None
 
 
 class BuildShard(beam.DoFn):
@@ -102,56 +85,6 @@ def build_shard(plan: Plan, output: Path, index: int) -> Sidecar:
     return sidecar
 
 
-def build_record(plan: Plan, pair: Pair, full_decode: bool) -> Built:
-    """Read → check → rasterize → encode one pair.
-
-    Raises:
-      BadInput: image or annotation cannot become a record.
-    """
-    options = plan.options
-    with about(pair.image):
-        data = read_file(plan.input / pair.image)
-        checked = check_image(data, options.max_pixels)
-    with about(pair.annotation):
-        _check_annotation_bytes(pair.annotation_size, options.max_annotation_bytes)
-        annotation = read_annotation(read_file(plan.input / pair.annotation))
-        _check_sizes(checked, annotation)
-        mask = rasterize(annotation, plan.taxonomy, options.unknown_labels)
-    counts = Counter(objects_too_few_points=mask.too_few_points, objects_unknown_label=mask.unknown_label)
-    picture, size = mask.picture, (checked.height, checked.width)
-    image_format = (checked.image.format or "").lower()
-    image = None if checked.keep and not (options.resize or full_decode) else decode_rgb(data)
-    if image is not None and options.resize:
-        canvas = options.resize
-        content = content_size(size, canvas) if options.resize_mode == "letterbox" else canvas
-        image, picture, size = fit_image(image, content, canvas), fit_mask(picture, content, canvas), canvas
-    if image is not None and (options.resize or not checked.keep):
-        data, image_format = encode_image(image, image_format == "jpeg", options.jpeg_quality)
-        counts["images_encoded_again"] += 1
-    record = Record(pair.key, pair.image, *size, data, image_format, encode_mask(picture))
-    sums = channel_sums(image) if full_decode and image is not None else None
-    return Built(record, class_pixels(picture), counts, sums)
-
-
-def read_file(path: Path) -> bytes:
-    """A file's bytes, tried again when the file system fails in passing.
-
-    Raises:
-      BadInput: the file is gone, forbidden or no file: trying again would not help.
-      OSError: the file system fails for good.
-    """
-    for attempt in range(READ_ATTEMPTS):
-        try:
-            return path.read_bytes()
-        except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
-            raise BadInput("file_unreadable", f"{error.strerror}") from None
-        except OSError:
-            if attempt == READ_ATTEMPTS - 1:
-                raise
-            time.sleep(0.1 * 4**attempt)
-    raise AssertionError("unreachable")
-
-
 def sidecar_path(output: Path, shard_file: str) -> Path:
     """Where a shard's sidecar stands."""
     return output / f"{shard_file}.json"
@@ -165,20 +98,6 @@ def read_sidecar(output: Path, shard_file: str, plan_digest: str) -> Sidecar | N
     except (OSError, ValueError):
         return None
     return sidecar if sidecar.plan_digest == plan_digest and sidecar.bytes == size else None
-
-
-def _check_annotation_bytes(size: int, limit: int) -> None:
-    if size > limit:
-        raise BadInput("annotation_too_large", f"{size} bytes is above the limit of {limit}")
-
-
-def _check_sizes(checked: Checked, annotation: Annotation) -> None:
-    if (checked.height, checked.width) != (annotation.height, annotation.width):
-        raise BadInput(
-            "size_differs",
-            f"the image is {checked.height}x{checked.width}, its annotation says "
-            f"{annotation.height}x{annotation.width} (height x width)",
-        )
 
 
 class _Statistics:

@@ -53,6 +53,8 @@ class Taxonomy(Config):
     canvas: str = IGNORE
     classes: tuple[TaxonomyClass, ...] = Field(min_length=1, max_length=IGNORE_ID)
     labels: dict[str, str]
+    ids: dict[Annotated[int, Field(ge=0, le=255)], str] = Field(default_factory=dict)
+    """Value of a ready mask → class, or ignore; empty when masks hold class ids already."""
 
     @model_validator(mode="before")
     @classmethod
@@ -74,6 +76,11 @@ class Taxonomy(Config):
                 raise ValueError(f"a class cannot be called '{name}': the word has a meaning of its own")
         if self.canvas not in (*names, IGNORE):
             raise ValueError(f"canvas '{self.canvas}' is no class{did_you_mean(self.canvas, names)}")
+        for value, target in self.ids.items():
+            if target not in (*names, IGNORE):
+                raise ValueError(
+                    f"id {value} has class '{target}'{did_you_mean(target, names)}, which is not in classes"
+                )
         normal: dict[str, str] = {}
         for label, target in self.labels.items():
             if target not in (*names, IGNORE, SKIP):
@@ -113,8 +120,7 @@ class Taxonomy(Config):
     def class_id(self, label: str) -> int | None:
         """The id with which a label is drawn, `IGNORE_ID` among them; None when it is not drawn at all.
 
-        A group label (``cargroup``) that stands in no table counts as its member (``car``), as in
-        Cityscapes' own tools. Upper case and stray spaces do not matter.
+        Upper case and stray spaces do not matter.
 
         Raises:
           UnknownLabel: the label is in no table.
@@ -122,15 +128,33 @@ class Taxonomy(Config):
         word = normalize_label(label)
         if word in self._ids:
             return self._ids[word]
-        member = word.removesuffix("group").strip()
-        if member != word and member in self._ids:
-            return self._ids[member]
         home = f"configs/taxonomies/{self.name}.yaml"
         raise UnknownLabel(
             f"label '{label}', which taxonomy {self.name} lacks{did_you_mean(word, self._ids) or '.'} "
             f"Add it to {home if (FOLDER / f'{self.name}.yaml').is_file() else 'its file'} "
             f"or pass --unknown-labels ignore"
         )
+
+    def group_member(self, label: str) -> str | None:
+        """``car`` for ``cargroup`` where only ``car`` is in the table, as in Cityscapes' own tools; else None."""
+        word = normalize_label(label)
+        member = word.removesuffix("group").strip()
+        return member if member != word and word not in self._ids and member in self._ids else None
+
+    @cached_property
+    def mask_values(self) -> np.ndarray:
+        """int16 (256,): the class id or `IGNORE_ID` for each value of a ready mask; −1 where there is none.
+
+        Without a table ``ids`` a ready mask holds class ids and 255.
+        """
+        table = np.full(256, -1, np.int16)
+        if self.ids:
+            for value, target in self.ids.items():
+                table[value] = self._id_of(target)
+        else:
+            table[: len(self.classes)] = np.arange(len(self.classes))
+            table[IGNORE_ID] = IGNORE_ID
+        return table
 
     def _id_of(self, target: str) -> int:
         return IGNORE_ID if target == IGNORE else self.class_names.index(target)

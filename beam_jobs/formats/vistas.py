@@ -1,0 +1,52 @@
+"""Mapillary Vistas 2: one JSON file an image, in a tree parallel to the images'.
+
+    training/images/abc.jpg
+    training/v2.0/polygons/abc.json
+
+    {"width": 4032, "height": 3024, "objects": [{"label": "object--vehicle--car", "polygon": [[12.5, 40.0], ...]}]}
+
+Reference: https://www.mapillary.com/dataset/vistas
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+from beam_jobs.annotation import Annotation, Shape
+from beam_jobs.formats.base import (
+    Files,
+    Found,
+    pair_by_key,
+    parse_json,
+    read_label,
+    read_list,
+    read_object,
+    read_polygon,
+    read_size,
+)
+
+NAME = "vistas"
+TURNED = False
+
+
+def recognizes(path: PurePosixPath, value: Any) -> bool:
+    """``width``, ``height`` and ``objects`` with polygons."""
+    return isinstance(value, dict) and {"width", "height", "objects"} <= value.keys()
+
+
+def find(files: Files) -> Found:
+    """Pair images with JSON files of the same name; panoptic maps and older label sets are left out."""
+    polygons = [path for path in files.paths if not {"v1.2", "labels", "instances", "panoptic"} & set(path.split("/"))]
+    return pair_by_key(files._replace(paths=polygons))
+
+
+def read(data: bytes) -> Annotation:
+    """The bytes of a polygon file to an `Annotation`. Raises `BadInput`."""
+    values = read_object(parse_json(data), "the file")
+    shapes = []
+    for number, entry in enumerate(read_list(values, "objects")):
+        entry = read_object(entry, f"object {number}")
+        label = read_label(number, entry.get("label"))
+        shapes.append(Shape(number, label, read_polygon(number, label, entry.get("polygon"))))
+    return Annotation(read_size(values, "height"), read_size(values, "width"), shapes)
