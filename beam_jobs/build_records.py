@@ -23,6 +23,7 @@ from pathlib import Path
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.inspect_records import class_table, split_table
+from beam_jobs.lock import locked
 from beam_jobs.options import BuildOptions
 from beam_jobs.plan import Plan, make_plan, read_plan, write_plan
 from beam_jobs.reconcile import (
@@ -40,6 +41,7 @@ from beam_jobs.shards import read_sidecar
 from configs.commands import ArgumentParser, UserError, add_config_flags, parse_size, run_command, say
 from configs.loading import load_config
 from configs.taxonomy import load_taxonomy
+from pipelines.files import remove_temporary_files
 from pipelines.manifest import FILE_NAME, read_manifest
 
 SAMPLE_FOLDER = Path("data/sample")
@@ -115,6 +117,12 @@ def build(options: BuildOptions, beam_flags: Sequence[str] = (), command_line: s
     options, source = _resolve_input(options)
     taxonomy = load_taxonomy(str(options.taxonomy))
     plan = make_plan(scan(source, options.format), source, taxonomy, options, command_line)
+    with locked(options.output):
+        return _build_locked(plan, runner_options, started)
+
+
+def _build_locked(plan: Plan, runner_options: PipelineOptions, started: float) -> Outcome | None:
+    options = plan.options
     _recover(options.output)
     if _is_complete(options.output, plan):
         say(f"{options.output} already holds these records; nothing to do (--overwrite builds them again)")
@@ -198,6 +206,7 @@ def _prepare(target: Path, plan: Plan) -> None:
     way_out = "choose another --output, or pass --overwrite to replace them"
     if (target / FILE_NAME).is_file() and read_manifest(target).plan_digest != plan.digest:
         raise UserError(f"--output {target}: holds records of another input, taxonomy or options; {way_out}")
+    remove_temporary_files(target)
     if found not in (None, plan.digest):
         if not target.name.endswith(".new"):
             raise UserError(f"--output {target}: holds an unfinished build of another input or options; {way_out}")

@@ -7,7 +7,6 @@ and encoded again: lossless stays lossless, JPEG stays JPEG.
 from __future__ import annotations
 
 import io
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +17,8 @@ from beam_jobs.annotation import BadInput
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 _DRAFT = 8  # JPEGs decode at 1/8 from their first coefficients alone: 6 times faster, still to the end
 ImageFile.LOAD_TRUNCATED_IMAGES = False
+Image.MAX_IMAGE_PIXELS = None  # Pillow only warns of large images, or calls them bombs; max_pixels decides here
+_PNG_SIGNATURE = 8
 
 
 class Checked(NamedTuple):
@@ -47,10 +48,8 @@ def check_image(data: bytes, max_pixels: int) -> Checked:
     if not data:
         raise BadInput("image_empty", "the image file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of large images; max_pixels decides here
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    except (UnidentifiedImageError, Image.DecompressionBombError):
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError:
         raise BadInput("not_an_image", f"not a {', '.join(_FORMATS)} image that Pillow opens") from None
     except Exception as error:  # Pillow's plugins raise many kinds on damaged headers
         raise BadInput("not_an_image", f"damaged header ({error})") from None
@@ -58,6 +57,8 @@ def check_image(data: bytes, max_pixels: int) -> Checked:
     if width * height > max_pixels:
         raise BadInput("image_too_large", f"{height}x{width} is above the limit of {max_pixels} pixels")
     oddity = _oddity(image, data)
+    if image.format == "PNG":
+        _check_png_end(data)
     if image.format == "JPEG":
         _check_jpeg_end(data)
         image.draft(image.mode, (max(width // _DRAFT, 1), max(height // _DRAFT, 1)))
@@ -93,14 +94,41 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _check_jpeg_end(data: bytes) -> None:
-    """A JPEG ends with EOI after its scan; bytes after it are harmless, a missing one means it was cut."""
-    if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+    """Raise `BadInput` when no end marker follows the image's scans."""
+    if _jpeg_end(data) < 0:
         raise BadInput("image_cut_off", "the JPEG has no end marker")
 
 
+def _jpeg_end(data: bytes) -> int:
+    """Where a JPEG's end marker ends, or −1: the first one after the first scan's header.
+
+    Inside a scan FF is always followed by 00 or a restart marker, so FF D9 there is the end. Thumbnails
+    lie before the scan, in segments whose lengths lead past them.
+    """
+    place = 2
+    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:
+        if data[place + 1] == 0xFF:  # a fill byte
+            place += 1
+            continue
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    end = data.find(b"\xff\xd9", place)
+    return end + 2 if end >= 0 else -1
+
+
+def _check_png_end(data: bytes) -> None:
+    """Raise `BadInput` unless the chunks lead to a whole IEND: TensorFlow refuses what Pillow lets pass."""
+    place = _PNG_SIGNATURE
+    while place + 12 <= len(data):
+        length = int.from_bytes(data[place : place + 4], "big")
+        if data[place + 4 : place + 8] == b"IEND":
+            return
+        place += 12 + length
+    raise BadInput("image_cut_off", "the PNG has no end chunk")
+
+
 def bytes_after_end(data: bytes) -> int:
-    """How many bytes follow a JPEG's end marker."""
-    return len(data) - data.rfind(b"\xff\xd9") - 2 if data.startswith(b"\xff\xd8") else 0
+    """How many bytes follow a JPEG's end marker; 0 for other formats."""
+    return len(data) - _jpeg_end(data) if data.startswith(b"\xff\xd8") else 0
 
 
 def decode_rgb(data: bytes, turn: bool = False) -> Image.Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PositiveInt
 
 from configs.commands import parse_size
 from configs.loading import Config
@@ -20,7 +20,7 @@ def _read_size(value: Any) -> Any:
         raise ValueError(str(error)) from None
 
 
-Size = Annotated[tuple[int, int], BeforeValidator(_read_size)]
+Size = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_read_size)]
 """(height, width) in pixels; ``HxW`` in YAML."""
 
 

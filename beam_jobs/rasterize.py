@@ -14,6 +14,7 @@ from beam_jobs.annotation import Annotation, BadInput, Shape
 from beam_jobs.options import BuildOptions
 from configs.taxonomy import IGNORE_ID, Taxonomy, UnknownLabel
 
+DEFAULTS = BuildOptions()
 _GREY_IDENTITY = bytes(level for level in range(256) for _ in range(3))
 
 
@@ -24,7 +25,9 @@ class Mask(NamedTuple):
     counts: Counter[str]
 
 
-def rasterize(annotation: Annotation, size: tuple[int, int], taxonomy: Taxonomy, options: BuildOptions) -> Mask:
+def rasterize(
+    annotation: Annotation, size: tuple[int, int], taxonomy: Taxonomy, options: BuildOptions = DEFAULTS
+) -> Mask:
     """Paint the shapes in list order, each over the ones before, with `PIL.ImageDraw.polygon`.
 
     That is the rule of Cityscapes' and IDD's own tools: edges belong to the polygon, coordinates are cut
@@ -111,7 +114,9 @@ def _map_ids(ids: np.ndarray, taxonomy: Taxonomy, options: BuildOptions) -> Imag
     return Image.fromarray(np.where(table < 0, IGNORE_ID, table).astype(np.uint8)[ids])
 
 
-def fit_mask(picture: Image.Image, content: tuple[int, int], canvas: tuple[int, int], majority: bool) -> Image.Image:
+def fit_mask(
+    picture: Image.Image, content: tuple[int, int], canvas: tuple[int, int], majority: bool = False
+) -> Image.Image:
     """Resize a mask to ``content`` (height, width) and fill right and bottom of ``canvas`` with 255.
 
     By nearest, or to the id that covers most of each new pixel (of equal ones, the smallest).

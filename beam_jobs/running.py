@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -111,6 +112,8 @@ def _run_watched(job: Callable[[], None], tick: Callable[[], None], log: Path) -
             finished.set()
 
     def on_thread_exception(event: threading.ExceptHookArgs) -> None:
+        if worker_died.is_set():
+            return  # the others, which are killed along; the log may be closed by then
         logging.getLogger(__name__).error("thread %s: %r", event.thread, event.exc_value)
         if event.thread and event.thread.name == "run_worker":
             worker_died.set()
@@ -122,21 +125,24 @@ def _run_watched(job: Callable[[], None], tick: Callable[[], None], log: Path) -
             tick()
         tick()
     except BaseException:
+        worker_died.set()
         kill_workers()
         raise
-    finally:
-        threading.excepthook = previous
-    if worker_died.is_set():
+    if worker_died.is_set() or failure:
+        # Our hook stays: the threads of killed workers raise when nobody waits for them any more.
+        died = worker_died.is_set()
+        worker_died.set()
         kill_workers()
-        raise RunError(
-            "a worker process died (out of memory, perhaps: try fewer --workers); "
-            f"run the same command to go on from here; details in {log}"
-        )
-    if failure:
-        kill_workers()
-        lines = [line for line in str(failure[0]).splitlines() if line.strip()]
-        cause = next((line for line in reversed(lines) if "Error" in line), lines[0] if lines else repr(failure[0]))
-        raise RunError(f"{cause.strip()}; run the same command to go on from here; details in {log}")
+        cause = "a worker process died (out of memory, perhaps: try fewer --workers)" if died else _cause(failure[0])
+        raise RunError(f"{cause}; run the same command to go on from here; details in {log}")
+    threading.excepthook = previous
+
+
+def _cause(error: BaseException) -> str:
+    """The one line of a Beam failure, hundreds of lines long, that says what happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Changed)\b", line)]
+    return (telling or lines or [repr(error)])[-1]
 
 
 def kill_workers() -> None:
@@ -166,13 +172,12 @@ def _logging_to(log: Path) -> Iterator[None]:
     root = logging.getLogger()
     previous, root.handlers, level = root.handlers, [handler], root.level
     root.setLevel(logging.INFO)
-    try:
-        with native_stderr_to(log):
-            yield
-    finally:
-        root.handlers = previous
-        root.setLevel(level)
-        handler.close()
+    with native_stderr_to(log):
+        yield
+    # Not after a failure: Beam's threads outlive it and go on telling of it, which belongs into the log too.
+    root.handlers = previous
+    root.setLevel(level)
+    handler.close()
 
 
 class _Progress:

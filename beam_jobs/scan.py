@@ -70,9 +70,11 @@ def scan(folder: Path, format_name: str = "auto") -> Scan:
     status = _Status(folder)
     for candidate in found.candidates:
         try:
+            _check_name(candidate)
             pairs.append(_pair(status, candidate))
         except BadInput as error:
             dead.append(DeadLetter(candidate.key, "scan", error.code, f"{error.source}: {error}", error.source))
+    dead = [DeadLetter(*(text.encode("utf-8", "backslashreplace").decode() for text in letter)) for letter in dead]
     if not pairs and not dead:
         raise UserError(f"--input {folder}: no images with annotations of format {chosen.NAME} found")
     return Scan(sorted(pairs), sorted(dead), chosen.NAME)
@@ -122,6 +124,17 @@ def _pair(status: _Status, candidate: Candidate) -> Pair:
         annotation.st_mtime_ns,
         candidate.inline,
     )
+
+
+def _check_name(candidate: Candidate) -> None:
+    """A record's key and file name are text. Raises `BadInput` for names that are not UTF-8."""
+    for path in (candidate.image, candidate.annotation):
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            problem = BadInput("name_not_utf8", "the file's name is not UTF-8; rename it")
+            problem.source = path.encode("utf-8", "backslashreplace").decode()
+            raise problem from None
 
 
 class _Status:

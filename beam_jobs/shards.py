@@ -74,7 +74,8 @@ def build_shard(plan: Plan, output: Path, index: int) -> Sidecar:
             try:
                 built = build_record(plan, pair, full_decode)
             except BadInput as error:
-                message = f"{error.source}: {error}"
+                # A hostile label may hold half a surrogate pair, which no UTF-8 file can.
+                message = f"{error.source}: {error}".encode("utf-8", "backslashreplace").decode()
                 dead.append(DeadLetter(pair.key, "build", error.code, message, error.source))
             else:
                 file.write(frame(serialize(built.record)))

@@ -60,7 +60,7 @@ def load_config(
         if value is not None:
             _put(values, key, value, f"--{key.rsplit('.', 1)[-1].replace('_', '-')}", sources)
     try:
-        return model.model_validate(_expand(values, str(path)))
+        return model.model_validate(_expand(values, (), str(path), sources))
     except ValidationError as error:
         raise UserError(_explain(error, model, str(path or model.__name__), sources)) from None
 
@@ -116,17 +116,18 @@ def _put(values: dict[str, Any], key: str, value: Any, source: str, sources: dic
     sources[(*parents, last)] = source
 
 
-def _expand(value: Any, source: str) -> Any:
+def _expand(value: Any, place: tuple[str, ...], source: str, sources: Mapping[tuple[str, ...], str]) -> Any:
     """Replace ``${NAME}`` in all strings of a tree."""
     if isinstance(value, dict):
-        return {key: _expand(item, source) for key, item in value.items()}
+        return {key: _expand(item, (*place, str(key)), source, sources) for key, item in value.items()}
     if isinstance(value, list):
-        return [_expand(item, source) for item in value]
+        return [_expand(item, place, source, sources) for item in value]
     if not isinstance(value, str):
         return value
     for name in _VARIABLE.findall(value):
         if name not in os.environ:
-            raise UserError(f"{source}: '{value}' needs the environment variable {name}, which is not set")
+            origin = _origin(place, source, sources)
+            raise UserError(f"{origin}: '{value}' needs the environment variable {name}, which is not set")
     return _VARIABLE.sub(lambda match: os.environ[match[1]], value)
 
 
@@ -134,7 +135,7 @@ def _explain(error: ValidationError, model: type[Config], source: str, sources: 
     """The first of pydantic's errors as one line."""
     first = error.errors(include_url=False)[0]
     place = tuple(str(part) for part in first["loc"])
-    origin = next((sources[place[:n]] for n in range(len(place), 0, -1) if place[:n] in sources), source)
+    origin = _origin(place, source, sources)
     key = ".".join(place)
     if first["type"] == "extra_forbidden":
         fields = _fields_at(model, place[:-1])
@@ -148,10 +149,19 @@ def _explain(error: ValidationError, model: type[Config], source: str, sources: 
     return f"{origin}: {key} = {first['input']!r}: {message[:1].lower()}{message[1:]}"
 
 
+def _origin(place: tuple[str, ...], source: str, sources: Mapping[tuple[str, ...], str]) -> str:
+    """The flag that set a key, a part of it or what it is a part of; else the file."""
+    above = (sources[place[:n]] for n in range(len(place), 0, -1) if place[:n] in sources)
+    inside = (origin for key, origin in sources.items() if key[: len(place)] == place)
+    return next(above, None) or next(inside, source)
+
+
 def _fields_at(model: type[BaseModel], place: Sequence[str]) -> list[str]:
     """Names of the fields of the model that stands at a place of the tree."""
     current: Any = model
     for part in place:
+        if part.isdecimal():  # an element of a list has the list's own type here
+            continue
         field = getattr(current, "model_fields", {}).get(part)
         if field is None:
             return []
@@ -160,7 +170,7 @@ def _fields_at(model: type[BaseModel], place: Sequence[str]) -> list[str]:
 
 
 def _unwrap(annotation: Any) -> list[Any]:
-    """The alternatives of an ``X | None`` annotation, or the annotation alone."""
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+    """The alternatives of ``X | None``, the element of ``tuple[X, ...]``, or the annotation alone."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, list):
         return list(typing.get_args(annotation))
     return [annotation]

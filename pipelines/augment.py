@@ -13,7 +13,7 @@ import math
 from typing import NamedTuple
 
 import tensorflow as tf
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveInt, field_validator
 
 from configs.loading import Config
 from configs.taxonomy import IGNORE_ID
@@ -36,7 +36,7 @@ class AugmentOptions(Config):
     """Largest horizontal shear in degrees, either way."""
     translate: float = Field(default=0.0, ge=0.0, le=1.0)
     """Largest shift as a share of height and width, either way."""
-    crop: tuple[int, int] | None = None
+    crop: tuple[PositiveInt, PositiveInt] | None = None
     """(height, width) of the output, at a random place; None keeps the input's size."""
     brightness: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Levels are multiplied by 1 ± this."""

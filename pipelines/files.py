@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 TEMPORARY_SUFFIX = ".tmp"
+_numbers = itertools.count()
 
 
 class AtomicFile:
@@ -22,7 +24,8 @@ class AtomicFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
-        self._temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+        # Of two writers of one name each has a file of its own; the last to end wins.
+        self._temporary = path.with_name(f"{path.name}.{os.getpid()}-{next(_numbers)}{TEMPORARY_SUFFIX}")
         self._hash = hashlib.sha256()
         self._file: BinaryIO
 
@@ -58,12 +61,19 @@ class AtomicFile:
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Write a whole file under a temporary name, then rename it."""
     with AtomicFile(path) as file:
-        file.write(data.encode() if isinstance(data, str) else data)
+        # A lone surrogate, of a file name that is not UTF-8 or of a hostile label, is written as \\udc80 is in JSON.
+        file.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically, indented, keys in the order given, with a newline at the end."""
     write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what a killed writer left behind. Nobody else may be writing to the folder."""
+    for path in folder.glob(f"*{TEMPORARY_SUFFIX}"):
+        path.unlink(missing_ok=True)
 
 
 def sha256_file(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from configs.commands import UserError
 from configs.loading import Config
@@ -29,7 +29,7 @@ class DataOptions(Config):
 
     records: Path = Path("data/records")
     """Folder that `beam_jobs.build_records` wrote."""
-    size: tuple[int, int] | None = None
+    size: tuple[PositiveInt, PositiveInt] | None = None
     """(height, width) to which images are fitted for the network; None takes the records' own size."""
     train_split: str = "train"
     val_split: str = "val"

@@ -127,5 +127,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder}: no records here ({FILE_NAME} is missing); build them with "
             f"python -m beam_jobs.build_records --output {folder}"
         ) from None
-    except (OSError, ValueError, AttributeError, ValidationError) as error:
-        raise UserError(f"{path}: damaged ({str(error).splitlines()[0]}); build the records again") from None
+    except (OSError, ValueError, AttributeError, RecursionError, ValidationError) as error:
+        raise UserError(
+            f"{path}: damaged ({str(error).splitlines()[0]}); build the records again with --overwrite"
+        ) from None

@@ -47,7 +47,7 @@ def test_the_summary_names_splits_classes_and_dead_letters(tmp_path, streets, co
     assert next(line for line in lines if line.startswith("train")).split()[1:3] == ["7", "2"]
     assert "48x64 (7)" in out
     assert {word for line in lines for word in line.split()} >= set(load_taxonomy("camvid11").class_names)
-    assert "objects too few points: 1" in lines
+    assert "objects with few points: 1" in lines
     assert "dead letters: 0 of 10 inputs" in lines
     assert lines[-1].startswith(f"10 records in {tmp_path / 'out'} in ")
 
@@ -105,7 +105,7 @@ def test_an_output_that_is_no_place_for_records_is_refused_and_left_alone(tmp_pa
     (tmp_path / "full" / "thesis.tex").write_text("mine")
     for output, message in {
         "file": "is a file",
-        "file/below": "cannot be written (Not a directory)",
+        "file/below": "cannot be written (File exists)",
         "full": "not empty (thesis.tex) and no records; choose another folder",
     }.items():
         for more in ([], ["--overwrite"]):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from beam_jobs.annotation import BadInput
-from beam_jobs.formats.cityscapes import annotation_key, image_key, read_annotation
+from beam_jobs.formats.cityscapes import annotation_key, image_key
+from beam_jobs.formats.cityscapes import read as read_annotation
 
 BOX = [[1, 2], [10, 2], [10, 8.5]]
 DEEP = "[" * 1000 + "]" * 1000
@@ -94,25 +95,25 @@ WRONG = [
     (document()[:-5], "annotation_not_json", "not JSON in UTF-8 ("),
     (document().decode().encode("utf-16"), "annotation_not_json", "not JSON in UTF-8 ("),
     ('{"label": "é"}'.encode("latin-1"), "annotation_not_json", "not JSON in UTF-8 ("),
-    (b"[" * 100_000, "annotation_not_json", "not JSON in UTF-8 ("),
-    (b"[]", "annotation_not_object", "expected a JSON object, found a list"),
-    (b"null", "annotation_not_object", "expected a JSON object, found null"),
-    (b"3", "annotation_not_object", "expected a JSON object, found a number"),
-    (b"true", "annotation_not_object", "expected a JSON object, found true or false"),
-    (b'"x"', "annotation_not_object", "expected a JSON object, found text"),
+    (b"[" * 100_000, "annotation_too_deep", "brackets are nested deeper than 200"),
+    (b"[]", "annotation_not_object", "the file: expected a JSON object, found a list"),
+    (b"null", "annotation_not_object", "the file: expected a JSON object, found null"),
+    (b"3", "annotation_not_object", "the file: expected a JSON object, found a number"),
+    (b"true", "annotation_not_object", "the file: expected a JSON object, found true or false"),
+    (b'"x"', "annotation_not_object", "the file: expected a JSON object, found text"),
     (b"{}", "no_objects", "'objects' is missing"),
     (document(objects={}), "no_objects", "'objects' is an object"),
     (b'{"objects": []}', "annotation_size", "imgHeight is missing"),
     (document(imgWidth=0), "annotation_size", "imgWidth is 0"),
     (document(imgWidth=-64), "annotation_size", "imgWidth is -64"),
-    (document(imgWidth="64"), "annotation_size", "imgWidth is '64'"),
-    (document(imgWidth=True), "annotation_size", "imgWidth is True"),
+    (document(imgWidth="64"), "annotation_size", "imgWidth is \"64\""),
+    (document(imgWidth=True), "annotation_size", "imgWidth is true"),
     (document(imgWidth=64.5), "annotation_size", "imgWidth is 64.5"),
-    (document(imgHeight=float("nan")), "annotation_size", "imgHeight is nan"),
-    (b'{"imgHeight": 48, "imgWidth": 1e999, "objects": []}', "annotation_size", "imgWidth is inf"),
+    (document(imgHeight=float("nan")), "annotation_size", "imgHeight is NaN"),
+    (b'{"imgHeight": 48, "imgWidth": 1e999, "objects": []}', "annotation_size", "imgWidth is Infinity"),
     (document(5), "object_not_object", "object 0 is a number"),
     (document({"label": "car", "polygon": BOX}, None), "object_not_object", "object 1 is null"),
-    (document({"polygon": BOX}), "label_not_text", "object 0 has label None, which is not text"),
+    (document({"polygon": BOX}), "label_not_text", "object 0 has label null, which is not text"),
     (document({"label": 7, "polygon": BOX}), "label_not_text", "object 0 has label 7, which is not text"),
     (document({"label": "car"}), "polygon_not_list", f"{CAR}: polygon is missing"),
     (with_polygon("{}"), "polygon_not_list", f"{CAR}: polygon is an object"),

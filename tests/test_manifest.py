@@ -123,7 +123,7 @@ def test_a_damaged_manifest_is_one_line(tmp_path, text):
         read_manifest(tmp_path)
     message = str(caught.value)
     assert message.startswith(f"{tmp_path / FILE_NAME}: damaged (")
-    assert message.endswith("; build the records again")
+    assert message.endswith("; build the records again with --overwrite")
     assert "\n" not in message
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from beam_jobs.annotation import Annotation, BadInput, Shape
+from beam_jobs.options import BuildOptions
 from beam_jobs.rasterize import class_pixels, encode_mask, fit_mask, rasterize
 from configs.taxonomy import Taxonomy
 
@@ -29,7 +30,7 @@ def draw(*shapes: tuple[str, list], taxonomy: Taxonomy = TAXONOMY, unknown: str 
     annotation = Annotation(
         48, 64, [Shape(n, label, np.array(points, float).reshape(-1, 2)) for n, (label, points) in enumerate(shapes)]
     )
-    return np.asarray(rasterize(annotation, taxonomy, unknown).picture)
+    return np.asarray(rasterize(annotation, (48, 64), taxonomy, BuildOptions(unknown_labels=unknown)).picture)
 
 
 def test_a_mask_is_height_by_width_with_edges_in_the_polygon():
@@ -61,8 +62,8 @@ def test_the_canvas_may_be_a_class():
 @pytest.mark.parametrize("points", [[], [(5, 5)], [(5, 5), (20, 20)]])
 def test_fewer_than_three_points_cover_nothing_and_are_counted(points):
     annotation = Annotation(48, 64, [Shape(0, "car", np.array(points, float).reshape(-1, 2))])
-    mask = rasterize(annotation, TAXONOMY)
-    assert mask.too_few_points == 1
+    mask = rasterize(annotation, (48, 64), TAXONOMY)
+    assert mask.counts["objects_with_few_points"] == 1
     assert (np.asarray(mask.picture) == 255).all()
 
 
@@ -99,7 +100,12 @@ def test_an_unknown_label_is_bad_input_ignored_or_not_drawn():
 
 def test_unknown_labels_are_counted():
     annotation = Annotation(48, 64, [Shape(0, "x", np.array(box(0, 0, 9, 9)))] * 3)
-    assert rasterize(annotation, TAXONOMY, "ignore").unknown_label == 3
+    assert (
+        rasterize(annotation, (48, 64), TAXONOMY, BuildOptions(unknown_labels="ignore")).counts[
+            "objects_with_unknown_label"
+        ]
+        == 3
+    )
 
 
 def all_ids() -> Image.Image:
@@ -151,3 +157,40 @@ def test_a_resized_mask_is_nearest_and_filled_with_255():
     assert (fitted[24:] == 255).all()
     assert (fitted[:, 32:] == 255).all()
     assert fit_mask(Image.fromarray(mask), (24, 32), (24, 32)).size == (32, 24)
+
+
+def test_a_mask_made_smaller_by_majority_takes_the_id_that_covers_most():
+    # Each 2x2 block of the left half holds three 7s and a 3; nearest takes the block's lower right pixel, the 3.
+    mask = np.full((48, 64), 5, np.uint8)
+    mask[:, :32] = np.tile(np.array([[7, 7], [7, 3]], np.uint8), (24, 16))
+    picture = Image.fromarray(mask)
+    assert (np.asarray(fit_mask(picture, (24, 32), (24, 32)))[:, :16] == 3).all()
+    majority = np.asarray(fit_mask(picture, (24, 32), (24, 32), majority=True))
+    assert (majority[:, :16] == 7).all()
+    assert (majority[:, 16:] == 5).all()
+
+
+def test_polygons_of_another_size_are_scaled_to_the_image():
+    half = Annotation(24, 32, [Shape(0, "car", np.array(box(5, 2, 9, 4)))])
+    whole = Annotation(48, 64, [Shape(0, "car", np.array(box(10, 4, 18, 8)))])
+    scaled, expected = (np.asarray(rasterize(a, (48, 64), TAXONOMY).picture) for a in (half, whole))
+    np.testing.assert_array_equal(scaled, expected)
+
+
+def test_what_is_odd_but_good_is_counted():
+    group = Shape(0, "cargroup", np.array(box(1, 1, 9, 9)))
+    outside = Shape(1, "car", np.array(box(50, 40, 99, 99)))
+    at_the_border = Shape(2, "car", np.array(box(0, 0, 64, 48)))
+    counts = rasterize(Annotation(48, 64, [group, outside, at_the_border]), (48, 64), TAXONOMY).counts
+    assert counts["objects_of_groups"] == 1
+    assert counts["objects_reaching_outside"] == 1
+
+
+def test_policies_turn_what_is_odd_into_bad_input():
+    line = Annotation(48, 64, [Shape(4, "car", np.array([(1.0, 1.0), (5.0, 5.0)]))])
+    with pytest.raises(BadInput, match=r"object 4 \('car'\): a polygon of 2 points covers nothing") as caught:
+        rasterize(line, (48, 64), TAXONOMY, BuildOptions(few_points="error"))
+    assert caught.value.code == "few_points"
+    group = Annotation(48, 64, [Shape(0, "cargroup", np.array(box(1, 1, 9, 9)))])
+    with pytest.raises(BadInput, match="object 0 has label 'cargroup', which taxonomy small lacks"):
+        rasterize(group, (48, 64), TAXONOMY, BuildOptions(group_labels="unknown"))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from beam_jobs.annotation import Annotation
-from beam_jobs.formats.cityscapes import read_annotation
+from beam_jobs.formats.cityscapes import read as read_annotation
 from beam_jobs.rasterize import rasterize
 from beam_jobs.sample_data import FRAMES_PER_DRIVE, IMAGES, SIZE, main, make_sample_data
 from beam_jobs.scan import scan
@@ -142,7 +142,7 @@ def visible(objects: list, number: int, height: int, width: int) -> np.ndarray:
             for index, entry in enumerate(objects)
         ],
     }
-    mask = rasterize(read_annotation(json.dumps(document).encode()), CAMVID).picture
+    mask = rasterize(read_annotation(json.dumps(document).encode()), (height, width), CAMVID).picture
     return np.asarray(mask) == CAMVID.class_id("car")
 
 
@@ -161,7 +161,8 @@ def pixels_of(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     colors, ids = [], []
     for pair in scan(folder).pairs:
         if pair.key.startswith(split + "/"):
-            mask = np.asarray(rasterize(read_annotation((folder / pair.annotation).read_bytes()), CAMVID).picture)
+            annotation = read_annotation((folder / pair.annotation).read_bytes())
+            mask = np.asarray(rasterize(annotation, (annotation.height, annotation.width), CAMVID).picture)
             scored = mask != 255
             colors.append(np.asarray(Image.open(folder / pair.image))[scored])
             ids.append(mask[scored])

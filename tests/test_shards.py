@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from beam_jobs import shards
+from beam_jobs import convert, shards
 from beam_jobs.annotation import BadInput
+from beam_jobs.convert import build_record, read_file
 from beam_jobs.images import decode_rgb
 from beam_jobs.options import BuildOptions
 from beam_jobs.plan import Plan, make_plan, progress_path, write_plan
 from beam_jobs.scan import scan
-from beam_jobs.shards import BuildShard, build_record, build_shard, read_file, read_sidecar, sidecar_path
+from beam_jobs.shards import BuildShard, build_shard, read_sidecar, sidecar_path
 from configs.taxonomy import load_taxonomy
 from pipelines.files import sha256_file
 from pipelines.records import read_records
@@ -122,7 +123,7 @@ def test_a_size_that_differs_is_told_height_first(tmp_path):
     path.write_text(json.dumps({"imgHeight": 64, "imgWidth": 48, "objects": []}))
     (letter,) = build_one(tmp_path / "in", tmp_path / "out").dead_letters
     assert letter.message == (
-        "gtFine/train/a/b_gtFine_polygons.json: the image is 48x64, its annotation says 64x48 (height x width)"
+        "gtFine/train/a/b_gtFine_polygons.json: the image is 48x64, its annotation says 64x48 (height x width); --set rescale_polygons=true scales it"
     )
 
 
@@ -146,7 +147,7 @@ def test_a_large_annotation_is_refused_before_it_is_read(tmp_path):
 def failing_reads(monkeypatch: pytest.MonkeyPatch):
     """``failing_reads(n)`` makes the first n reads of every file fail; returns the list of waits in seconds."""
     waits: list[float] = []
-    monkeypatch.setattr(shards.time, "sleep", waits.append)
+    monkeypatch.setattr(convert.time, "sleep", waits.append)
 
     def fail(times: int) -> list[float]:
         left: dict[Path, int] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Protocol
 
@@ -17,6 +18,7 @@ import orjson
 from beam_jobs.annotation import Annotation, BadInput, DeadLetter
 
 COORDINATE_LIMIT = 1e6  # Pillow turns coordinates into C ints; far outside they draw garbage or nothing
+LONGEST_LABEL = 200
 DEEPEST = 200
 """JSON nested deeper than this is no annotation."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -175,14 +177,16 @@ def read_size(values: dict[str, Any], key: str) -> int:
     """A height or width: a whole number from 1. Raises `BadInput`."""
     value = values.get(key)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or value < 1 or value % 1:
-        raise BadInput("annotation_size", f"{key} is {'missing' if value is None else repr(value)}")
+        raise BadInput("annotation_size", f"{key} is {'missing' if value is None else short(value)}")
     return int(value)
 
 
 def read_label(number: int, value: Any) -> str:
     """An object's label. Raises `BadInput` when it is not text."""
     if not isinstance(value, str):
-        raise BadInput("label_not_text", f"object {number} has label {value!r}, which is not text")
+        raise BadInput("label_not_text", f"object {number} has label {short(value)}, which is not text")
+    if len(value) > LONGEST_LABEL:
+        raise BadInput("label_too_long", f"object {number} has a label of {len(value)} characters: {short(value)}")
     return value
 
 
@@ -197,7 +201,7 @@ def read_polygon(number: int, label: str, value: Any) -> np.ndarray:
         points = np.asarray(value)
     except (ValueError, OverflowError):
         points = np.empty(0)
-    if points.ndim != 2 or points.shape[1] != 2 or points.dtype.kind not in "iuf":
+    if points.ndim != 2 or points.shape[1] != 2 or points.dtype.kind not in "iuf" or _holds_bool(value):
         wrong = next((point for point in value if not _is_point(point)), value)
         raise BadInput("polygon_points", f"{place}: {short(wrong)} is not a point [x, y] of two numbers")
     if not np.abs(points).max() <= COORDINATE_LIMIT:  # written so that NaN fails too
@@ -206,6 +210,11 @@ def read_polygon(number: int, label: str, value: Any) -> np.ndarray:
         code = "coordinate_range" if finite else "coordinate_not_finite"
         raise BadInput(code, f"{place}: point {short(point)} is {'beyond ±1e6' if finite else 'not finite'}")
     return points.astype(np.float64)
+
+
+def _holds_bool(points: Any) -> bool:
+    """NumPy reads true beside numbers as 1. Written without a loop over points in Python: this is hot."""
+    return bool in set(map(type, chain.from_iterable(points)))
 
 
 def _is_point(value: Any) -> bool:
@@ -223,6 +232,9 @@ def kind_of(value: Any) -> str:
 
 
 def short(value: Any) -> str:
-    """A value as JSON, cut to 60 characters."""
-    text = json.dumps(value)
+    """A value as JSON, cut to 60 characters; what is nested too deep to be written is named by its kind."""
+    try:
+        text = json.dumps(value)
+    except (RecursionError, ValueError):
+        text = kind_of(value)
     return text if len(text) <= 60 else text[:57] + "..."

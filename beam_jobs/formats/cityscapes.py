@@ -33,8 +33,8 @@ from beam_jobs.formats.base import (
 
 NAME = "cityscapes"
 TURNED = False
-_IMAGE = re.compile(r"(?P<frame>.+)_leftImg8bit\.(jpe?g|png|bmp|webp)", re.IGNORECASE)
-_ANNOTATION = re.compile(r"(?P<frame>.+)_gt(Fine|Coarse)_polygons\.json", re.IGNORECASE)
+_IMAGE = re.compile(r"(?P<frame>.+)_leftImg8bit\.(jpe?g|png|bmp|webp)", re.IGNORECASE | re.DOTALL)
+_ANNOTATION = re.compile(r"(?P<frame>.+)_gt(Fine|Coarse)_polygons\.json", re.IGNORECASE | re.DOTALL)
 
 
 def recognizes(path: PurePosixPath, value: Any) -> bool:
