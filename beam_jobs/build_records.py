@@ -25,7 +25,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_jobs.inspect_records import class_table, split_table
 from beam_jobs.lock import locked
 from beam_jobs.options import BuildOptions
-from beam_jobs.plan import Plan, make_plan, read_plan, write_plan
+from beam_jobs.plan import Plan, describe_change, make_plan, read_plan, write_plan
 from beam_jobs.reconcile import (
     DEAD_LETTERS,
     Outcome,
@@ -209,7 +209,8 @@ def _prepare(target: Path, plan: Plan) -> None:
     remove_temporary_files(target)
     if found not in (None, plan.digest):
         if not target.name.endswith(".new"):
-            raise UserError(f"--output {target}: holds an unfinished build of another input or options; {way_out}")
+            change = describe_change(target, plan)
+            raise UserError(f"--output {target}: holds an unfinished build of another plan ({change}); {way_out}")
         shutil.rmtree(target)
     if found is None and target.is_dir() and not (target / FILE_NAME).is_file() and any(target.iterdir()):
         strangers = [path.name for path in target.iterdir() if path.name not in ("plan", DEAD_LETTERS)]

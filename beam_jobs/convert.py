@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from pathlib import Path, PurePosixPath
@@ -52,7 +53,7 @@ def build_record(plan: Plan, pair: Pair, full_decode: bool) -> Built:
     """
     options, reader = plan.options, format_by_name(plan.format)
     with about(pair.image):
-        data = read_file(plan.input / pair.image)
+        data = read_planned(plan.input / pair.image, pair.image_size, pair.image_mtime_ns)
         checked = check_image(data, options.max_pixels)
         if checked.oddity and options.odd_images == "error":
             raise BadInput("image_odd", f"{checked.oddity}, which --set odd_images=convert would convert")
@@ -81,6 +82,24 @@ def build_record(plan: Plan, pair: Pair, full_decode: bool) -> Built:
     return Built(record, class_pixels(picture), counts, sums)
 
 
+class InputChanged(RuntimeError):
+    """A file is not the one that was planned. A record of it would not be what the plan promises."""
+
+
+def read_planned(path: Path, size: int, mtime_ns: int) -> bytes:
+    """The bytes of a file that still has the size and time it was planned with.
+
+    Raises:
+      InputChanged: it has not.
+      BadInput: as `read_file` does.
+    """
+    data = read_file(path)
+    status = os.stat(path)
+    if (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
+        raise InputChanged(f"{path} changed while the build ran; build again with --overwrite")
+    return data
+
+
 def read_file(path: Path) -> bytes:
     """A file's bytes, tried again when the file system fails in passing.
 
@@ -104,7 +123,9 @@ def _annotation_bytes(plan: Plan, pair: Pair) -> bytes:
     limit = plan.options.max_annotation_bytes
     if pair.annotation_size > limit:
         raise BadInput("annotation_too_large", f"{pair.annotation_size} bytes is above the limit of {limit}")
-    return pair.inline.encode() if pair.inline else read_file(plan.input / pair.annotation)
+    if pair.inline:
+        return pair.inline.encode()
+    return read_planned(plan.input / pair.annotation, pair.annotation_size, pair.annotation_mtime_ns)
 
 
 def _check_sizes(size: tuple[int, int], annotation: Annotation, options: BuildOptions) -> None:

@@ -10,7 +10,7 @@ import io
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from beam_jobs.annotation import BadInput
 
@@ -19,6 +19,16 @@ _DRAFT = 8  # JPEGs decode at 1/8 from their first coefficients alone: 6 times f
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # Pillow only warns of large images, or calls them bombs; max_pixels decides here
 _PNG_SIGNATURE = 8
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation → what turns the stored pixels so that they are seen upright."""
 
 
 class Checked(NamedTuple):
@@ -56,28 +66,30 @@ def check_image(data: bytes, max_pixels: int) -> Checked:
     width, height = image.size
     if width * height > max_pixels:
         raise BadInput("image_too_large", f"{height}x{width} is above the limit of {max_pixels} pixels")
-    oddity = _oddity(image, data)
-    if image.format == "PNG":
+    # A phone's JPEG with a preview or a depth map after it is MPO to Pillow; every reader takes its first picture.
+    kind = "JPEG" if image.format == "MPO" else image.format or ""
+    oddity = _oddity(image, kind, data)
+    if kind == "PNG":
         _check_png_end(data)
-    if image.format == "JPEG":
+    if kind == "JPEG":
         _check_jpeg_end(data)
         image.draft(image.mode, (max(width // _DRAFT, 1), max(height // _DRAFT, 1)))
     try:
         image.load()
     except Exception as error:
         raise BadInput("image_cut_off", f"the image does not decode to its end ({error})") from None
-    return Checked(height, width, (image.format or "").lower(), oddity, _orientation(image))
+    return Checked(height, width, kind.lower(), oddity, _orientation(image))
 
 
-def _oddity(image: Image.Image, data: bytes) -> str:
+def _oddity(image: Image.Image, kind: str, data: bytes) -> str:
     """Why the file's bytes cannot be stored as they are, or an empty text."""
-    if image.format not in ("JPEG", "PNG"):
-        return f"{image.format} image"
-    if image.format == "PNG" and data[24] == 16:  # the header's bit depth; RGB opens with its low bytes dropped
+    if kind not in ("JPEG", "PNG"):
+        return f"{kind} image"
+    if kind == "PNG" and data[24] == 16:  # the header's bit depth; RGB opens with its low bytes dropped
         return "image of 16 bits"
     return (
         ""
-        if image.mode in ("RGB", "L") and (image.format == "JPEG" or data[24] == 8)
+        if image.mode in ("RGB", "L") and (kind == "JPEG" or data[24] == 8)
         else f"image of mode {image.mode}"
     )
 
@@ -135,7 +147,10 @@ def decode_rgb(data: bytes, turn: bool = False) -> Image.Image:
     """The whole image in mode RGB: 16 bits scaled to 8, palettes resolved, alpha dropped, turned if asked to."""
     image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
     if turn:
-        image = ImageOps.exif_transpose(image)
+        image.load()
+        # Not ImageOps.exif_transpose: it writes the EXIF block again and raises a TypeError where that is damaged.
+        turned = _TURNS.get(_orientation(image))
+        image = image.transpose(turned) if turned is not None else image
     if image.mode.startswith("I"):
         levels = np.asarray(image).astype(np.float64)
         return Image.fromarray(np.rint(levels / 257.0).clip(0, 255).astype(np.uint8)).convert("RGB")

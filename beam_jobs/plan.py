@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from pydantic import Field
 
 from beam_jobs.annotation import DeadLetter
 from beam_jobs.options import NOT_IN_BYTES, BuildOptions
-from beam_jobs.scan import Pair, Scan, group_of, split_of
+from beam_jobs.scan import Pair, Scan
+from beam_jobs.splits import assign_splits, stable_hash, statistics_split
 from configs import __version__
-from configs.loading import Config
+from configs.loading import Config, differences
 from configs.taxonomy import Taxonomy
 from pipelines.files import write_json
 
@@ -62,11 +63,11 @@ class Plan(Config):
 def make_plan(scan: Scan, folder: Path, taxonomy: Taxonomy, options: BuildOptions, command_line: str) -> Plan:
     """Split, order and cut the pairs into shards of exact lengths."""
     name = options.name or taxonomy.name
-    splits = assign_splits(scan.pairs, options.salt, options.validation_fraction)
+    splits = assign_splits(scan.pairs, options.salt, options.validation_fraction, options.split_lists)
     shards: list[PlannedShard] = []
     measured = statistics_split(splits)
     for split, pairs in splits.items():
-        ordered = sorted(pairs, key=lambda pair: _hash(options.salt, pair.key))
+        ordered = sorted(pairs, key=lambda pair: stable_hash(options.salt, pair.key))
         every = 1 if len(ordered) < STATISTICS_ALL_BELOW else STATISTICS_EVERY
         count = shard_count(len(ordered), options.shards)
         for index in range(count):
@@ -94,40 +95,10 @@ def make_plan(scan: Scan, folder: Path, taxonomy: Taxonomy, options: BuildOption
     )
 
 
-def assign_splits(pairs: Sequence[Pair], salt: str, validation_fraction: float) -> dict[str, list[Pair]]:
-    """Pairs by split: by their folder where it names one, else whole groups by a stable hash.
-
-    With several groups at least one is training and, for a fraction above 0, at least one is validation.
-    A single group (all images in one folder) is split image by image.
-    """
-    named: dict[str, list[Pair]] = {}
-    loose: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        split = split_of(pair.key)
-        if split:
-            named.setdefault(split, []).append(pair)
-        else:
-            loose.setdefault(group_of(pair.key), []).append(pair)
-    if len(loose) == 1:
-        loose = {pair.key: [pair] for group in loose.values() for pair in group}
-    ordered = sorted(loose, key=lambda group: _hash(salt, "split", group))
-    validation = min(round(len(ordered) * validation_fraction), len(ordered) - 1)
-    if validation_fraction > 0 and len(ordered) > 1:
-        validation = max(validation, 1)
-    for place, group in enumerate(ordered):
-        named.setdefault("val" if place < validation else "train", []).extend(loose[group])
-    return {split: named[split] for split in sorted(named)}
-
-
 def shard_count(images: int, wanted: int) -> int:
     """Number of shards of a split: as wanted, or one for every 64 images up to 128; never more than images."""
     automatic = min(-(-images // IMAGES_PER_SHARD), MOST_SHARDS)
     return max(1, min(wanted or automatic, images))
-
-
-def statistics_split(splits: Collection[str]) -> str | None:
-    """The split whose images give class weights and channel statistics: train, or the first there is."""
-    return "train" if "train" in splits else min(splits, default=None)
 
 
 def write_plan(output: Path, plan: Plan) -> None:
@@ -149,6 +120,29 @@ def read_planned_shard(output: Path, index: int) -> PlannedShard:
     return PlannedShard.model_validate_json(_shard_path(output, index).read_bytes())
 
 
+def describe_change(output: Path, plan: Plan) -> str:
+    """In words, the first thing in which the plan below ``output`` differs from this one."""
+    old = read_plan(output)
+    for what, before, now in (
+        ("taxonomy", old.taxonomy, plan.taxonomy),
+        ("format", old.format, plan.format),
+        ("name", old.name, plan.name),
+    ):
+        if before != now:
+            return f"another {what}"
+    for key, (before, now) in differences(
+        old.options.model_dump(mode="json"), plan.options.model_dump(mode="json")
+    ).items():
+        if key not in NOT_IN_BYTES:
+            return f"{key} {before} and not {now}"
+    were = {pair.key: pair for index in range(len(old.shard_files)) for pair in read_planned_shard(output, index).pairs}
+    for shard in plan.shards:
+        for pair in shard.pairs:
+            if pair != were.get(pair.key):
+                return f"{pair.annotation} or its image changed since" if pair.key in were else f"{pair.image} is new"
+    return "files that are gone now"
+
+
 def progress_path(output: Path, index: int) -> Path:
     """A worker appends one byte to this file for every image it has done: its size is the count."""
     return output / PLAN_FOLDER / f"shard-{index:05d}.progress"
@@ -156,10 +150,6 @@ def progress_path(output: Path, index: int) -> Path:
 
 def _shard_path(output: Path, index: int) -> Path:
     return output / PLAN_FOLDER / f"shard-{index:05d}.json"
-
-
-def _hash(*texts: str) -> str:
-    return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _digest(

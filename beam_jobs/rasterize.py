@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from beam_jobs.annotation import Annotation, BadInput, Shape
+from beam_jobs.formats.base import COORDINATE_LIMIT, short
 from beam_jobs.options import BuildOptions
 from configs.taxonomy import IGNORE_ID, Taxonomy, UnknownLabel
 
@@ -61,10 +62,22 @@ def rasterize(
                 raise BadInput("few_points", f"{place}: a polygon of {len(shape.polygon)} points covers nothing")
             counts["objects_with_few_points"] += 1
         elif class_id is not None:
-            polygon = shape.polygon * scale if scaled else shape.polygon
+            polygon = _scale(shape, scale) if scaled else shape.polygon
             draw.polygon(polygon.ravel().tolist(), fill=class_id)
     counts["objects_reaching_outside"] += _reaching_outside(annotation.shapes, scale, size)
     return Mask(picture, counts)
+
+
+def _scale(shape: Shape, scale: np.ndarray) -> np.ndarray:
+    """A polygon scaled to the image. Raises `BadInput` where that leads beyond what Pillow draws."""
+    polygon = shape.polygon * scale
+    if np.abs(polygon).max() > COORDINATE_LIMIT:
+        point = short(shape.polygon[np.abs(polygon).max(axis=1).argmax()].tolist())
+        raise BadInput(
+            "coordinate_range",
+            f"object {shape.number} ('{shape.label}'): point {point} is beyond ±1e6 when scaled to the image",
+        )
+    return polygon
 
 
 def _class_id(shape: Shape, taxonomy: Taxonomy, options: BuildOptions, counts: Counter[str]) -> int | None:

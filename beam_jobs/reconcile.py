@@ -14,8 +14,9 @@ import numpy as np
 import PIL
 
 from beam_jobs.annotation import DeadLetter
-from beam_jobs.plan import PLAN_FOLDER, Plan, read_plan, statistics_split
+from beam_jobs.plan import PLAN_FOLDER, Plan, read_plan
 from beam_jobs.shards import Sidecar, read_sidecar
+from beam_jobs.splits import statistics_split
 from configs import __version__
 from configs.commands import RunError, UserError
 from pipelines.files import write_atomically, write_json

@@ -2,26 +2,30 @@
 
     name: camvid11
     canvas: ignore                                   # class of pixels that no polygon covers
+    coarser: my_categories.yaml                      # optional: the taxonomy that the parents are classes of
     classes:                                         # in id order: the first is class 0
-      - {name: sky, color: [128, 128, 128]}          # optionally parent: ..., for coarser levels
+      - {name: sky, color: [128, 128, 128]}          # optionally parent: ..., its class there
     labels:                                          # annotation label: class, or ignore, or skip
       sky: sky
       unlabeled: ignore                              # drawn as 255: these pixels are not scored
       license plate: skip                            # not drawn at all: what lies beneath stays
 
-Masks hold class ids; 255 is the ignore id in every taxonomy.
+Masks hold class ids; 255 is the ignore id in every taxonomy. ``python -m configs.taxonomy`` checks and draws
+a taxonomy, or writes a first one from the labels of a folder: see `configs.taxonomy_command`.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, model_validator
 
-from configs.commands import UserError, did_you_mean
+from configs.commands import UserError, did_you_mean, run_command
 from configs.loading import Config, load_config
 
 IGNORE_ID = 255
@@ -51,6 +55,8 @@ class Taxonomy(Config):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     canvas: str = IGNORE
+    coarser: str | None = None
+    """Taxonomy of the next coarser level, whose classes are the parents: its name, or its path from this file."""
     classes: tuple[TaxonomyClass, ...] = Field(min_length=1, max_length=IGNORE_ID)
     labels: dict[str, str]
     ids: dict[Annotated[int, Field(ge=0, le=255)], str] = Field(default_factory=dict)
@@ -58,40 +64,53 @@ class Taxonomy(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _texts_are_texts(cls, values: Any) -> Any:
+    def _texts_are_texts(cls, values: Any, info: ValidationInfo) -> Any:
         # YAML reads a bare `no` as False: the message should say so, not complain of a missing class.
         labels = values.get("labels") if isinstance(values, dict) else None
-        for label, target in (labels or {}).items() if isinstance(labels, dict) else ():
-            if not isinstance(label, str) or not isinstance(target, str):
-                raise ValueError(f"labels: {label!r}: {target!r} must both be text (quote them in YAML)")
-        return values
+        if not isinstance(labels, dict):
+            return values
+        texts = {key: value for key, value in labels.items() if isinstance(key, str) and isinstance(value, str)}
+        faults = [
+            f"labels: {label!r}: {target!r} must both be text (quote them in YAML)"
+            for label, target in labels.items()
+            if label not in texts
+        ]
+        return {**values, "labels": texts} if cls._told(faults, info) else values
+
+    @classmethod
+    def _told(cls, faults: Iterable[str], info: ValidationInfo) -> bool:
+        """Raise the first fault, or put all into the list that is the validation's context."""
+        found = list(faults)
+        if isinstance(info.context, list):
+            info.context.extend(found)
+        elif found:
+            raise ValueError(found[0])
+        return bool(found)
 
     @model_validator(mode="after")
-    def _consistent(self) -> Taxonomy:
+    def _consistent(self, info: ValidationInfo) -> Taxonomy:
+        self._told(self._faults(), info)
+        return self
+
+    def _faults(self) -> Iterator[str]:
         names = self.class_names
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"class '{name}' stands twice")
+        for index, name in enumerate(names):
+            if names.index(name) < index:
+                yield f"classes.{index}.name: '{name}' stands twice, also as class {names.index(name)}"
             if name in (IGNORE, SKIP):
-                raise ValueError(f"a class cannot be called '{name}': the word has a meaning of its own")
+                yield f"classes.{index}.name: a class cannot be called '{name}': the word has a meaning of its own"
         if self.canvas not in (*names, IGNORE):
-            raise ValueError(f"canvas '{self.canvas}' is no class{did_you_mean(self.canvas, names)}")
+            yield f"canvas: '{self.canvas}' is neither a class nor {IGNORE}{did_you_mean(self.canvas, names)}"
         for value, target in self.ids.items():
             if target not in (*names, IGNORE):
-                raise ValueError(
-                    f"id {value} has class '{target}'{did_you_mean(target, names)}, which is not in classes"
-                )
+                yield f"ids.{value}: '{target}' is neither a class nor {IGNORE}{did_you_mean(target, names)}"
         normal: dict[str, str] = {}
         for label, target in self.labels.items():
             if target not in (*names, IGNORE, SKIP):
-                raise ValueError(
-                    f"label '{label}' has class '{target}'{did_you_mean(target, names)}, which is not in classes"
-                )
+                hint = did_you_mean(target, names)
+                yield f"labels.{label}: '{target}' is neither a class nor {IGNORE} nor {SKIP}{hint}"
             if normal.setdefault(normalize_label(label), label) != label:
-                raise ValueError(
-                    f"labels '{normal[normalize_label(label)]}' and '{label}' differ in case or spaces only"
-                )
-        return self
+                yield f"labels: '{normal[normalize_label(label)]}' and '{label}' differ in case or spaces only"
 
     @property
     def class_names(self) -> list[str]:
@@ -128,12 +147,20 @@ class Taxonomy(Config):
         word = normalize_label(label)
         if word in self._ids:
             return self._ids[word]
-        home = f"configs/taxonomies/{self.name}.yaml"
+        lacks = f"label '{label}', which taxonomy {self.name} lacks"
+        if hint := did_you_mean(word, self._ids):
+            raise UnknownLabel(f"{lacks}{hint} Add it to {self._home} or pass --unknown-labels ignore")
         raise UnknownLabel(
-            f"label '{label}', which taxonomy {self.name} lacks{did_you_mean(word, self._ids) or '.'} "
-            f"Add it to {home if (FOLDER / f'{self.name}.yaml').is_file() else 'its file'} "
-            f"or pass --unknown-labels ignore"
+            f"{lacks}. Add it to {self._home}, pass --unknown-labels ignore, "
+            "or write a taxonomy of your labels with python -m configs.taxonomy --from DIR"
         )
+
+    @cached_property
+    def _home(self) -> str:
+        """The file that the taxonomy is read from, when it is one that comes with us and not one of its name."""
+        path = FOLDER / f"{self.name}.yaml"
+        ours = path.is_file() and load_config(Taxonomy, path) == self
+        return f"configs/taxonomies/{path.name}" if ours else "its file"
 
     def group_member(self, label: str) -> str | None:
         """``car`` for ``cargroup`` where only ``car`` is in the table, as in Cityscapes' own tools; else None."""
@@ -169,10 +196,19 @@ def load_taxonomy(name_or_path: str) -> Taxonomy:
     """A taxonomy by the name of one that comes with us (``camvid11``) or by the path of a YAML file.
 
     Raises:
-      UserError: there is none, or the file is wrong.
+      UserError: there is none, or the file, or that of the coarser level, is wrong.
     """
+    path = find_taxonomy(name_or_path)
+    taxonomy = load_config(Taxonomy, path)
+    if fault := next(parent_faults(taxonomy, path), None):
+        raise UserError(f"{path}: {fault}")
+    return taxonomy
+
+
+def find_taxonomy(name_or_path: str) -> Path:
+    """The file of a taxonomy. Raises `UserError` when a name is none of those that come with us."""
     if name_or_path.endswith((".yaml", ".yml")):
-        return load_config(Taxonomy, Path(name_or_path))
+        return Path(name_or_path)
     path = FOLDER / f"{name_or_path}.yaml"
     if not path.is_file():
         known = sorted(file.stem for file in FOLDER.glob("*.yaml"))
@@ -180,4 +216,29 @@ def load_taxonomy(name_or_path: str) -> Taxonomy:
             f"taxonomy '{name_or_path}' is unknown{did_you_mean(name_or_path, known) or ';'} "
             f"there are {', '.join(known)}, or name a YAML file"
         )
-    return load_config(Taxonomy, path)
+    return path
+
+
+def parent_faults(taxonomy: Taxonomy, path: Path) -> Iterator[str]:
+    """What is wrong with the parents of a taxonomy that was read from ``path``; nothing without ``coarser``."""
+    if taxonomy.coarser is None:
+        return
+    try:
+        file = find_taxonomy(taxonomy.coarser)
+        names = load_config(Taxonomy, file if file.parent == FOLDER else path.parent / file).class_names
+    except UserError as error:
+        yield f"coarser: {error}"
+        return
+    for index, entry in enumerate(taxonomy.classes):
+        if entry.parent is None:
+            yield f"classes.{index}.parent: '{entry.name}' has none, though coarser is {taxonomy.coarser}"
+        elif entry.parent not in names:
+            hint = did_you_mean(entry.parent, names)
+            yield f"classes.{index}.parent: '{entry.parent}' is no class of {taxonomy.coarser}{hint}"
+
+
+if __name__ == "__main__":
+    # The command stands in a module of its own: in this one, run as __main__, every class would exist twice.
+    from configs.taxonomy_command import main
+
+    sys.exit(run_command(main))

@@ -12,16 +12,15 @@ import pytest
 from beam_jobs.options import NOT_IN_BYTES, BuildOptions
 from beam_jobs.plan import (
     Plan,
-    assign_splits,
     make_plan,
     progress_path,
     read_plan,
     read_planned_shard,
     shard_count,
-    statistics_split,
     write_plan,
 )
 from beam_jobs.scan import Pair, Scan, group_of, scan
+from beam_jobs.splits import assign_splits, statistics_split
 from configs.taxonomy import load_taxonomy
 from tests.streets import make_streets
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import stat
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -18,6 +20,7 @@ import orjson
 from beam_jobs.annotation import Annotation, BadInput, DeadLetter
 
 COORDINATE_LIMIT = 1e6  # Pillow turns coordinates into C ints; far outside they draw garbage or nothing
+LARGEST_SIDE = 2**31 - 1  # of a PNG
 LONGEST_LABEL = 200
 DEEPEST = 200
 """JSON nested deeper than this is no annotation."""
@@ -39,8 +42,13 @@ class Files(NamedTuple):
     paths: Sequence[str]
 
     def read(self, path: str) -> bytes:
-        """A file's bytes. Raises OSError."""
-        return (self.folder / path).read_bytes()
+        """A file's bytes. Raises `BadInput` for what is no file (reading a pipe would wait for ever) or unreadable."""
+        try:
+            if not stat.S_ISREG(os.stat(self.folder / path).st_mode):
+                raise BadInput("not_a_file", "not a regular file")
+            return (self.folder / path).read_bytes()
+        except OSError as error:
+            raise BadInput("file_unreadable", error.strerror or str(error)) from None
 
 
 class Candidate(NamedTuple):
@@ -174,9 +182,10 @@ def read_list(values: dict[str, Any], key: str) -> list[Any]:
 
 
 def read_size(values: dict[str, Any], key: str) -> int:
-    """A height or width: a whole number from 1. Raises `BadInput`."""
+    """A height or width: a whole number from 1 to `LARGEST_SIDE`. Raises `BadInput`."""
     value = values.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or value < 1 or value % 1:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 1 <= value <= LARGEST_SIDE or value % 1:
         raise BadInput("annotation_size", f"{key} is {'missing' if value is None else short(value)}")
     return int(value)
 
@@ -198,23 +207,28 @@ def read_polygon(number: int, label: str, value: Any) -> np.ndarray:
     if not value:
         return np.empty((0, 2))
     try:
-        points = np.asarray(value)
-    except (ValueError, OverflowError):
+        points = np.array(value, np.float64) if _holds_numbers(value) else np.empty(0)
+    except ValueError:  # some are no pairs
         points = np.empty(0)
-    if points.ndim != 2 or points.shape[1] != 2 or points.dtype.kind not in "iuf" or _holds_bool(value):
+    except OverflowError:  # a whole number beyond 1e308
+        points = np.full((1, 2), math.inf)
+    if points.ndim != 2 or points.shape[1] != 2:
         wrong = next((point for point in value if not _is_point(point)), value)
         raise BadInput("polygon_points", f"{place}: {short(wrong)} is not a point [x, y] of two numbers")
     if not np.abs(points).max() <= COORDINATE_LIMIT:  # written so that NaN fails too
         point = next(p for p in value if not all(abs(c) <= COORDINATE_LIMIT for c in p))
-        finite = all(math.isfinite(c) for c in point)
+        finite = all(-math.inf < c < math.inf for c in point)
         code = "coordinate_range" if finite else "coordinate_not_finite"
         raise BadInput(code, f"{place}: point {short(point)} is {'beyond ±1e6' if finite else 'not finite'}")
-    return points.astype(np.float64)
+    return points
 
 
-def _holds_bool(points: Any) -> bool:
-    """NumPy reads true beside numbers as 1. Written without a loop over points in Python: this is hot."""
-    return bool in set(map(type, chain.from_iterable(points)))
+def _holds_numbers(points: list[Any]) -> bool:
+    """Whether all are lists of numbers; NumPy reads true as 1, and for one long text asks for terabytes.
+
+    Written without a loop over points in Python: this is hot.
+    """
+    return set(map(type, points)) == {list} and set(map(type, chain.from_iterable(points))) <= {int, float}
 
 
 def _is_point(value: Any) -> bool:

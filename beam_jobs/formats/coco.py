@@ -5,21 +5,22 @@
      "annotations": [{"image_id": 7, "category_id": 3, "segmentation": [[x, y, x, y, ...], ...]}]}
 
 An object's polygons are its parts, each of its own; holes are in run-length masks. Objects are painted in
-the order of the file. The split is that of the file's name (``instances_train2017.json``).
+the order of the file. An image without objects is all canvas. The split is that of the file's name
+(``instances_train2017.json``). VGG Image Annotator writes ids as text and a single part without its brackets.
 
 Reference: https://cocodataset.org/#format-data and pycocotools' maskApi.c (run-length masks).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-import orjson
 
-from beam_jobs.annotation import Annotation, BadInput, DeadLetter, Shape
+from beam_jobs.annotation import Annotation, BadInput, Shape
 from beam_jobs.formats.base import (
     Files,
     Found,
@@ -33,67 +34,109 @@ from beam_jobs.formats.base import (
     short,
 )
 from beam_jobs.formats.lookup import ImageLookup
+from beam_jobs.formats.masks import check_mask_pixels
 
 NAME = "coco"
 TURNED = False
-_MOST_PIXELS = 2**31
 
 
 def recognizes(path: PurePosixPath, value: Any) -> bool:
-    """``images``, ``annotations`` and ``categories``, all lists."""
+    """Lists ``images``, ``annotations`` and ``categories``, but not those of key points or of panoptic maps."""
     keys = ("images", "annotations", "categories")
-    return isinstance(value, dict) and all(isinstance(value.get(key), list) for key in keys)
+    if not isinstance(value, dict) or not all(isinstance(value.get(key), list) for key in keys):
+        return False
+    return not _holds(value["categories"], "keypoints") and not _holds(value["annotations"], "segments_info")
+
+
+def _holds(entries: Sequence[Any], key: str) -> bool:
+    """Whether the first entry has something at this key. COCO's other tasks name the same images once more."""
+    return bool(entries) and isinstance(entries[0], dict) and bool(entries[0].get(key))
 
 
 def find(files: Files) -> Found:
     """One candidate for each entry of ``images``, with its annotations inline. Raises `BadInput`."""
-    found, lookup = Found([], []), ImageLookup(files)
-    for path in files.paths:
-        if not path.lower().endswith(".json"):
-            continue
-        try:
-            value = parse_json(files.read(path))
-        except BadInput as error:
-            error.source = path
-            raise
+    lookup = ImageLookup(files)
+    for path, value in lookup.parsed():
         if recognizes(PurePosixPath(path), value):
-            _find_in(path, value, lookup, found)
-    found.dead_letters.extend(lookup.left_over())
-    return found
+            _add_images(path, value, lookup)
+    return lookup.found()
 
 
-def _find_in(path: str, value: dict[str, Any], lookup: ImageLookup, found: Found) -> None:
-    names = {entry.get("id"): entry.get("name") for entry in value["categories"] if isinstance(entry, dict)}
-    of_image: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    for number, entry in enumerate(value["annotations"]):
-        if isinstance(entry, dict) and _hashable(entry.get("image_id")):
-            category = entry.get("category_id")
-            label = names.get(category) if _hashable(category) else None
-            part = {"number": number, "category": category, "label": label, "segmentation": entry.get("segmentation")}
-            of_image[entry.get("image_id")].append(part)
+def _add_images(path: str, value: dict[str, Any], lookup: ImageLookup) -> None:
+    objects = _objects_by_image(value["annotations"], _labels_by_id(value["categories"]))
+    ids = Counter(_id(image.get("id")) for image in value["images"] if isinstance(image, dict))
+    del ids[None]
     for number, image in enumerate(value["images"]):
-        name = image.get("file_name") if isinstance(image, dict) else None
-        if not isinstance(name, str) or not _hashable(image.get("id")):
-            message = f"{path}: image {number} has no file_name or no id"
-            found.dead_letters.append(DeadLetter(f"{path}#{number}", "scan", "image_entry", message, path))
-            continue
-        inline = {"height": image.get("height"), "width": image.get("width"), "objects": of_image.get(image["id"], [])}
-        lookup.add(found, name, path, orjson.dumps(inline).decode())
+        name, own_id = (image.get("file_name"), _id(image.get("id"))) if isinstance(image, dict) else (None, None)
+        if not isinstance(name, str) or own_id is None:
+            lookup.refuse(path, str(number), "image_entry", f"image {number} has no file_name or no id: {short(image)}")
+        elif ids[own_id] > 1:
+            lookup.refuse(
+                path, str(number), "image_entry", f"image {number} has id {short(own_id)}, which stands twice"
+            )
+        else:
+            size = {"height": image.get("height"), "width": image.get("width")}
+            lookup.add(name, path, {**size, "objects": objects.get(own_id, [])})
+    lost = [entry["number"] for own_id, entries in objects.items() if not ids[own_id] for entry in entries]
+    if lost:
+        example = f"object {min(lost)} is {short(value['annotations'][min(lost)])}"
+        message = f"{len(lost)} of the objects are of no image in the file: {example}"
+        lookup.refuse(path, "annotations", "object_without_image", message)
+
+
+def _labels_by_id(categories: Iterable[Any]) -> dict[str | None, list[Any]]:
+    """Names by category id; more than one where an id stands twice with names that differ."""
+    labels: dict[str | None, list[Any]] = defaultdict(list)
+    for entry in categories:
+        if isinstance(entry, dict) and entry.get("name") not in labels[_id(entry.get("id"))]:
+            labels[_id(entry.get("id"))].append(entry.get("name"))
+    return {own_id: names for own_id, names in labels.items() if own_id is not None}
+
+
+def _objects_by_image(
+    annotations: Iterable[Any], labels: dict[str | None, list[Any]]
+) -> dict[str | None, list[dict[str, Any]]]:
+    """Inline parts by image id; those that have no id are at None."""
+    objects: dict[str | None, list[dict[str, Any]]] = defaultdict(list)
+    for number, entry in enumerate(annotations):
+        values = entry if isinstance(entry, dict) else {}
+        category = values.get("category_id")
+        part = {"number": number, "category": category, "labels": labels.get(_id(category), [])}
+        objects[_id(values.get("image_id"))].append({**part, "segmentation": values.get("segmentation")})
+    return objects
+
+
+def _id(value: Any) -> str | None:
+    """An id as text, so that 7 is "7"; None for what cannot be one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
 
 
 def read(data: bytes) -> Annotation:
     """One image's inline part to an `Annotation`. Raises `BadInput`."""
     values = read_object(parse_json(data), "the image's entry")
     size = (read_size(values, "height"), read_size(values, "width"))
+    entries = [read_object(entry, f"entry {index}") for index, entry in enumerate(read_list(values, "objects"))]
+    check_mask_pixels(sum(isinstance(entry.get("segmentation"), dict) for entry in entries), size)
     shapes: list[Shape] = []
-    for entry in read_list(values, "objects"):
-        number = entry["number"]
-        if entry["label"] is None:
-            message = f"object {number} has category_id {short(entry['category'])}, which is not in categories"
-            raise BadInput("category_missing", message)
-        label = read_label(number, entry["label"])
-        shapes += _shapes(number, label, entry["segmentation"], size)
-    return Annotation(*size, shapes)
+    counts: Counter[str] = Counter()
+    for index, entry in enumerate(entries):
+        number = entry["number"] if isinstance(entry.get("number"), int) else index
+        parts = _shapes(number, _label(number, entry), entry.get("segmentation"), size)
+        counts["objects_without_polygon"] += not parts
+        shapes += parts
+    return Annotation(*size, shapes, counts=counts)
+
+
+def _label(number: int, entry: dict[str, Any]) -> str:
+    labels = read_list(entry, "labels")
+    if len(labels) == 1:
+        return read_label(number, labels[0])
+    category = f"object {number} has category_id {short(entry.get('category'))}"
+    if labels:
+        raise BadInput("category_twice", f"{category}, which stands twice in categories: {short(labels)}")
+    raise BadInput("category_missing", f"{category}, which is not in categories")
 
 
 def _shapes(number: int, label: str, value: Any, size: tuple[int, int]) -> list[Shape]:
@@ -103,7 +146,7 @@ def _shapes(number: int, label: str, value: Any, size: tuple[int, int]) -> list[
         what = "missing" if value is None else kind_of(value)
         raise BadInput("polygon_not_list", f"object {number} ('{label}'): segmentation is {what}")
     shapes = []
-    for part in value:
+    for part in [value] if value and isinstance(value[0], (int, float)) else value:
         if not isinstance(part, list) or len(part) % 2:
             message = f"object {number} ('{label}'): {short(part)} is not a list [x, y, x, y, ...]"
             raise BadInput("polygon_points", message)
@@ -116,23 +159,20 @@ def decode_rle(number: int, label: str, value: dict[str, Any], size: tuple[int, 
     """A run-length mask to bool (height, width): runs of 0 and 1 in turn, down the columns. Raises `BadInput`."""
     place = f"object {number} ('{label}')"
     if value.get("size") != list(size):
-        raise BadInput("mask_size", f"{place}: its mask has size {short(value.get('size'))}, the image {list(size)}")
+        said = f"its mask has size {short(value.get('size'))}, the image {short(list(size))}"
+        raise BadInput("mask_size", f"{place}: {said}")
     counts = value.get("counts")
     runs = _decode_counts(counts) if isinstance(counts, str) else counts
     total = size[0] * size[1]
-    if (
-        not isinstance(runs, list)
-        or not all(type(run) is int and 0 <= run <= total for run in runs)
-        or sum(runs) != total
-        or total > _MOST_PIXELS
-    ):
+    whole = isinstance(runs, list) and all(type(run) is int and 0 <= run <= total for run in runs)
+    if not isinstance(runs, list) or not whole or sum(runs) != total:
         raise BadInput("mask_damaged", f"{place}: its runs do not add up to the {total} pixels of the image")
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return flat.reshape(size[::-1]).T
 
 
 def _decode_counts(text: str) -> list[int] | None:
-    """Compressed counts: 5 bits a character from "0" on, bit 6 continues; from the third on, differences."""
+    """Compressed counts: 5 bits a character from "0" on, bit 6 continues; from the fourth on, differences."""
     runs: list[int] = []
     value = shift = 0
     for character in text:
@@ -147,7 +187,3 @@ def _decode_counts(text: str) -> list[int] | None:
             runs.append(value + (runs[-2] if len(runs) > 2 else 0))
             value = shift = 0
     return None if shift else runs
-
-
-def _hashable(value: Any) -> bool:
-    return isinstance(value, (int, str)) and not isinstance(value, bool)

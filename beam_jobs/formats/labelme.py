@@ -4,6 +4,7 @@
      "shapes": [{"label": "road", "shape_type": "polygon", "points": [[10.2, 300.0], ...]}]}
 
 Rectangles, circles and masks are areas too; points, lines and line strips cover nothing and are not drawn.
+Old files do not say a size; it is the image's.
 
 Reference: https://github.com/wkentaro/labelme (labelme/utils/shape.py).
 """
@@ -11,15 +12,12 @@ Reference: https://github.com/wkentaro/labelme (labelme/utils/shape.py).
 from __future__ import annotations
 
 import base64
-import binascii
-import io
 import math
 from collections import Counter
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from beam_jobs.annotation import Annotation, BadInput, Shape
 from beam_jobs.formats.base import (
@@ -32,12 +30,16 @@ from beam_jobs.formats.base import (
     read_object,
     read_polygon,
     read_size,
+    short,
 )
+from beam_jobs.formats.masks import check_mask_pixels, open_mask
 
 NAME = "labelme"
 TURNED = True
 CIRCLE_POINTS = 64
 _LINES = ("point", "points", "line", "linestrip")
+_CORNERS = ("rectangle", "oriented_rectangle", "rotation")
+"""Of four points where they may be turned; the last is X-AnyLabeling's name."""
 
 
 def recognizes(path: PurePosixPath, value: Any) -> bool:
@@ -53,29 +55,36 @@ def find(files: Files) -> Found:
 def read(data: bytes) -> Annotation:
     """The bytes of a file to an `Annotation`. Raises `BadInput`."""
     values = read_object(parse_json(data), "the file")
-    height, width = read_size(values, "imageHeight"), read_size(values, "imageWidth")
+    entries = [read_object(entry, f"object {number}") for number, entry in enumerate(read_list(values, "shapes"))]
+    masks = sum(entry.get("shape_type") == "mask" for entry in entries)
+    size = None
+    if masks or values.get("imageHeight") is not None or values.get("imageWidth") is not None:
+        size = (read_size(values, "imageHeight"), read_size(values, "imageWidth"))
+        check_mask_pixels(masks, size)
     shapes, counts = [], Counter[str]()
-    for number, entry in enumerate(read_list(values, "shapes")):
-        entry = read_object(entry, f"object {number}")
+    for number, entry in enumerate(entries):
         label = read_label(number, entry.get("label"))
-        kind = entry.get("shape_type") or "polygon"
+        kind = "polygon" if entry.get("shape_type") is None else entry["shape_type"]
         points = read_polygon(number, label, entry.get("points"))
         if kind in _LINES:
             counts["objects_that_are_lines"] += 1
-        elif kind == "mask":
-            shapes.append(Shape(number, label, np.empty((0, 2)), _mask(number, label, entry, points, (height, width))))
+        elif kind == "mask" and size:
+            bitmap = _bitmap(f"object {number} ('{label}')", entry.get("mask"), points, size)
+            shapes.append(Shape(number, label, np.empty((0, 2)), bitmap))
         else:
-            shapes.append(Shape(number, label, _outline(number, label, kind, points)))
+            shapes.append(Shape(number, label, _outline(f"object {number} ('{label}')", kind, points)))
+    height, width = size or (None, None)
     return Annotation(height, width, shapes, counts=counts)
 
 
-def _outline(number: int, label: str, kind: Any, points: np.ndarray) -> np.ndarray:
-    if kind == "polygon":
+def _outline(place: str, kind: Any, points: np.ndarray) -> np.ndarray:
+    if kind == "polygon" or (kind in _CORNERS and len(points) == 4):
         return points
-    if kind not in ("rectangle", "circle"):
-        raise BadInput("shape_type", f"object {number} ('{label}') has shape_type {kind!r}, which is unknown")
-    if len(points) != 2:
-        raise BadInput("polygon_points", f"object {number} ('{label}'): a {kind} has 2 points, found {len(points)}")
+    if kind not in (*_CORNERS, "circle"):
+        raise BadInput("shape_type", f"{place} has shape_type {short(kind)}, which is unknown")
+    if kind not in ("rectangle", "circle") or len(points) != 2:
+        wanted = {"rectangle": "2 or 4", "circle": "2"}.get(kind, "4")
+        raise BadInput("polygon_points", f"{place}: a {kind} has {wanted} points, found {len(points)}")
     (x0, y0), (x1, y1) = points
     if kind == "rectangle":
         return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
@@ -83,25 +92,21 @@ def _outline(number: int, label: str, kind: Any, points: np.ndarray) -> np.ndarr
     return points[0] + math.hypot(x1 - x0, y1 - y0) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def _mask(number: int, label: str, entry: dict[str, Any], points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A mask shape: a PNG in base64 whose top left corner lies at the first point."""
-    place = f"object {number} ('{label}')"
+def _bitmap(place: str, mask: Any, points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask shape, a PNG in base64 that fills the box between its two points, to bool (height, width)."""
     try:
-        with Image.open(
-            io.BytesIO(base64.b64decode(entry.get("mask") or "", validate=True)), formats=["PNG"]
-        ) as picture:
-            if picture.width > size[1] or picture.height > size[0]:
-                raise BadInput(
-                    "mask_size", f"{place}: its mask is {picture.height}x{picture.width}, above the image's size"
-                )
-            small = np.asarray(picture.convert("L")) > 0
-    except (binascii.Error, TypeError, OSError, SyntaxError, ValueError) as error:
-        raise BadInput("mask_damaged", f"{place}: its mask is no PNG in base64 ({error})") from None
-    if not len(points):
-        raise BadInput("polygon_points", f"{place}: a mask needs the point of its corner")
+        data = base64.b64decode(mask, validate=True)
+    except (TypeError, ValueError):
+        raise BadInput("mask_damaged", f"{place}: mask is not base64: {short(mask)}") from None
+    small = np.asarray(open_mask(data, f"{place}: mask").convert("L")) > 0
+    if len(points) != 2:
+        raise BadInput("polygon_points", f"{place}: a mask has 2 points, found {len(points)}")
+    (left, top), (right, bottom) = points.astype(int).tolist()
+    if small.shape != (bottom - top + 1, right - left + 1):
+        box = f"{bottom - top + 1}x{right - left + 1}"
+        raise BadInput("mask_size", f"{place}: its mask is {small.shape[0]}x{small.shape[1]}, its box {box}")
     whole = np.zeros(size, bool)
-    left, top = (int(value) for value in points[0])
-    bottom, right = min(top + small.shape[0], size[0]), min(left + small.shape[1], size[1])
-    if 0 <= top < bottom and 0 <= left < right:
-        whole[top:bottom, left:right] = small[: bottom - top, : right - left]
+    inside = whole[max(top, 0) : max(bottom + 1, 0), max(left, 0) : max(right + 1, 0)]
+    cut = small[max(-top, 0) :, max(-left, 0) :]
+    inside[:] = cut[: inside.shape[0], : inside.shape[1]]
     return whole

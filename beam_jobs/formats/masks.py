@@ -3,7 +3,7 @@
     images/train/a.jpg   masks/train/a.png        (or labels/, annotations/, segmentation/, gtFine/, …)
 
 A mask's values are class ids and 255, or what the taxonomy's table ``ids`` says they are. Of a palette
-only the indices count.
+only the indices count; a 1-bit mask holds 0 and 1.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from beam_jobs.annotation import Annotation, BadInput
-from beam_jobs.formats.base import IMAGE_SUFFIXES, Files, Found, pair_by_key, tree_key
+from beam_jobs.formats.base import IMAGE_SUFFIXES, TREES, Files, Found, pair_by_key, short, tree_key
 
 NAME = "masks"
 TURNED = False
@@ -27,8 +27,13 @@ MASK_TREES = frozenset(
         *("segmentation", "segmentationclass", "gtfine", "gtcoarse"),
     )
 )
-_ENDINGS = re.compile(
-    r"(_leftImg8bit|_gtFine_labelIds|_gtFine_labelTrainIds|_labelIds|_mask|_label|_train_id|_L)$", re.I
+MOST_MASK_PIXELS = 2**30
+"""All masks of one image together: a few bytes of a hostile file would unpack to more than memory holds."""
+_OTHER_TREES = frozenset(("segmentationobject", "instances", "panoptic"))
+_OTHER_ENDINGS = re.compile(r".*_(color|instanceIds|instanceTrainIds)", re.IGNORECASE | re.DOTALL)
+_IMAGE_ENDING = re.compile(r"_leftImg8bit\Z", re.IGNORECASE)
+_MASK_ENDINGS = re.compile(
+    r"(_leftImg8bit|_gt(Fine|Coarse)_label(Train)?Ids|_label(Train)?Ids|_mask|_label|_train_id|_L)\Z", re.IGNORECASE
 )
 
 
@@ -38,41 +43,72 @@ def recognizes(path: PurePosixPath, value: Any) -> bool:
 
 
 def find(files: Files) -> Found:
-    """Pair images with PNGs in a tree of masks."""
-    return pair_by_key(files, _image_key, _mask_key)
+    """Pair images with PNGs in a tree of masks, of the image's name or of one that ends as masks do."""
+    images = {_image_key(PurePosixPath(path)) for path in files.paths}
+
+    def mask_key(path: PurePosixPath) -> str | None:
+        if not _is_mask(path):
+            return None
+        key = tree_key(path, path.stem)  # street_L may be the left camera's image, not CamVid's ending
+        return key if key in images else tree_key(path, _MASK_ENDINGS.sub("", path.stem))
+
+    return pair_by_key(files, _image_key, mask_key)
 
 
 def has_masks(files: Files) -> bool:
     """Whether any PNG stands in a tree that bears a name of masks."""
-    return any(_mask_key(PurePosixPath(path)) for path in files.paths)
+    return any(_is_mask(PurePosixPath(path)) for path in files.paths)
 
 
 def read(data: bytes) -> Annotation:
     """The bytes of a mask to an `Annotation` that holds its values. Raises `BadInput`."""
     if not data:
         raise BadInput("annotation_empty", "the file is empty")
+    picture = open_mask(data, "the mask")
+    bits, color_type = data[24], data[25]
+    # Pillow scales 2 and 4 bits of grey up to 0..255 as the PNG specification asks: id 1 would become 17.
+    mode = f"grey of {bits} bits" if picture.format == "PNG" and color_type == 0 and bits in (2, 4) else picture.mode
+    if mode not in ("L", "P", "1"):
+        raise BadInput("mask_mode", f"the mask has mode {mode}; expected 8 bits, grey or palette")
+    return Annotation(picture.height, picture.width, [], ids=np.asarray(picture).astype(np.uint8, copy=False))
+
+
+def open_mask(data: bytes, place: str) -> Image.Image:
+    """A PNG or BMP, read to its end. Raises `BadInput` that begins with ``place``."""
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG", "BMP"]) as picture:
-            picture.load()
+        picture = Image.open(io.BytesIO(data), formats=["PNG", "BMP"])
+        size = (picture.height, picture.width)
+    except UnidentifiedImageError:  # its message has an address in it, which no two runs share
+        raise BadInput("mask_damaged", f"{place}: not a PNG") from None
     except Exception as error:  # Pillow's plugins raise many kinds on damaged files
-        raise BadInput("mask_damaged", f"not a PNG mask ({error})") from None
-    if picture.mode not in ("L", "P", "1"):
-        raise BadInput("mask_mode", f"the mask has mode {picture.mode}; expected 8 bits, grey or palette")
-    ids = np.asarray(picture).astype(np.uint8)
-    return Annotation(picture.height, picture.width, [], ids=ids)
+        raise BadInput("mask_damaged", f"{place}: not a PNG ({error})") from None
+    check_mask_pixels(1, size)
+    try:
+        picture.load()
+    except Exception as error:
+        raise BadInput("mask_damaged", f"{place}: the PNG does not decode to its end ({error})") from None
+    return picture
 
 
-def _in_mask_tree(path: PurePosixPath) -> bool:
-    return any(folder.lower() in MASK_TREES for folder in path.parts[:-1])
+def check_mask_pixels(masks: int, size: tuple[int, int]) -> None:
+    """Raise `BadInput` if so many masks of (height, width) have more than `MOST_MASK_PIXELS`."""
+    if masks * size[0] * size[1] > MOST_MASK_PIXELS:
+        message = f"masks ({masks}) of size {short(list(size))} have more than {MOST_MASK_PIXELS} pixels"
+        raise BadInput("mask_too_large", message)
 
 
-def _mask_key(path: PurePosixPath) -> str | None:
-    if path.suffix.lower() not in (".png", ".bmp") or not _in_mask_tree(path):
-        return None
-    return tree_key(path, _ENDINGS.sub("", path.stem))
+def _tree(path: PurePosixPath) -> str:
+    """The innermost of a path's folders that tells what it holds, in lower case, or ''."""
+    folders = (folder.lower() for folder in reversed(path.parts[:-1]))
+    return next((folder for folder in folders if folder in TREES | _OTHER_TREES), "")
+
+
+def _is_mask(path: PurePosixPath) -> bool:
+    picture = path.suffix.lower() in (".png", ".bmp") and not _OTHER_ENDINGS.fullmatch(path.stem)
+    return picture and _tree(path) in MASK_TREES
 
 
 def _image_key(path: PurePosixPath) -> str | None:
-    if path.suffix.lower() not in IMAGE_SUFFIXES or _in_mask_tree(path):
+    if path.suffix.lower() not in IMAGE_SUFFIXES or _tree(path) in MASK_TREES | _OTHER_TREES:
         return None
-    return tree_key(path, _ENDINGS.sub("", path.stem))
+    return tree_key(path, _IMAGE_ENDING.sub("", path.stem))

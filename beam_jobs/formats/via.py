@@ -6,7 +6,7 @@
 
 Version 1 has regions as an object with keys "0", "1", …; a saved project has all of it below
 ``_via_img_metadata``. The label is the attribute called label, class, category, type or name, or the only
-one there is. A size is not said; it is the image's.
+one there is. Points and polylines cover nothing and are not drawn. A size is not said; it is the image's.
 
 Reference: https://www.robots.ox.ac.uk/~vgg/software/via/
 """
@@ -14,13 +14,13 @@ Reference: https://www.robots.ox.ac.uk/~vgg/software/via/
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-import orjson
 
-from beam_jobs.annotation import Annotation, BadInput, DeadLetter, Shape
+from beam_jobs.annotation import Annotation, BadInput, Shape
 from beam_jobs.formats.base import (
     Files,
     Found,
@@ -42,42 +42,30 @@ _LINES = ("point", "polyline")
 
 def recognizes(path: PurePosixPath, value: Any) -> bool:
     """Entries with ``filename`` and ``regions``, at the top or below ``_via_img_metadata``."""
-    return bool(_entries(value))
+    return any(
+        isinstance(entry, dict) and {"filename", "regions"} <= entry.keys() for entry in _entries(value).values()
+    )
 
 
 def find(files: Files) -> Found:
     """One candidate for each image that has an entry. Raises `BadInput`."""
-    found, lookup = Found([], []), ImageLookup(files)
-    for path in files.paths:
-        if not path.lower().endswith(".json"):
+    lookup = ImageLookup(files)
+    for path, value in lookup.parsed():
+        if not recognizes(PurePosixPath(path), value):
             continue
-        try:
-            entries = _entries(parse_json(files.read(path)))
-        except BadInput as error:
-            error.source = path
-            raise
-        for name, entry in entries.items():
-            filename = entry.get("filename")
-            if not isinstance(filename, str):
-                message = f"{path}: entry '{name}' has filename {short(filename)}, which is not text"
-                found.dead_letters.append(DeadLetter(f"{path}#{name}", "scan", "image_entry", message, path))
-                continue
-            inline = orjson.dumps({"regions": entry["regions"]}).decode()
-            lookup.add(found, filename, path, inline)
-    found.dead_letters.extend(lookup.left_over())
-    return found
+        for number, entry in enumerate(_entries(value).values()):
+            filename = entry.get("filename") if isinstance(entry, dict) else None
+            if isinstance(filename, str):
+                lookup.add(filename, path, {"regions": entry.get("regions")})
+            else:
+                lookup.refuse(path, str(number), "image_entry", f"entry {number} has no filename: {short(entry)}")
+    return lookup.found()
 
 
-def _entries(value: Any) -> dict[str, dict[str, Any]]:
+def _entries(value: Any) -> dict[str, Any]:
     if isinstance(value, dict) and isinstance(value.get("_via_img_metadata"), dict):
         value = value["_via_img_metadata"]
-    if not isinstance(value, dict):
-        return {}
-    return {
-        name: entry
-        for name, entry in value.items()
-        if isinstance(entry, dict) and {"filename", "regions"} <= entry.keys()
-    }
+    return value if isinstance(value, dict) else {}
 
 
 def read(data: bytes) -> Annotation:
@@ -86,15 +74,17 @@ def read(data: bytes) -> Annotation:
     if isinstance(regions, dict):  # version 1
         regions = list(regions.values())
     if not isinstance(regions, list):
-        raise BadInput("no_objects", f"'regions' is {kind_of(regions)}")
-    shapes = []
+        raise BadInput("no_objects", f"'regions' is {'missing' if regions is None else kind_of(regions)}")
+    shapes, counts = [], Counter[str]()
     for number, region in enumerate(regions):
         region = read_object(region, f"object {number}")
-        label = _label(number, region.get("region_attributes"))
         form = read_object(region.get("shape_attributes"), f"object {number}: shape_attributes")
-        if form.get("name") not in _LINES:
-            shapes.append(Shape(number, label, _outline(number, label, form)))
-    return Annotation(None, None, shapes)
+        if form.get("name") in _LINES:
+            counts["objects_that_are_lines"] += 1
+            continue
+        label = _label(number, region.get("region_attributes"))
+        shapes.append(Shape(number, label, _outline(number, label, form)))
+    return Annotation(None, None, shapes, counts=counts)
 
 
 def _label(number: int, attributes: Any) -> str:
@@ -112,26 +102,27 @@ def _label(number: int, attributes: Any) -> str:
 
 
 def _outline(number: int, label: str, form: dict[str, Any]) -> np.ndarray:
-    kind = form.get("name")
+    kind, place = form.get("name"), f"object {number} ('{label}')"
     if kind == "polygon":
         across, down = form.get("all_points_x"), form.get("all_points_y")
         if not isinstance(across, list) or not isinstance(down, list) or len(across) != len(down):
-            message = f"object {number} ('{label}'): all_points_x and all_points_y are not lists of one length"
-            raise BadInput("polygon_points", message)
+            raise BadInput("polygon_points", f"{place}: all_points_x and all_points_y are not lists of one length")
         return read_polygon(number, label, [list(point) for point in zip(across, down, strict=True)])
+    pairs = {
+        "rect": (("x", "y"), ("width", "height")),
+        "circle": (("cx", "cy"), ("r", "r")),
+        "ellipse": (("cx", "cy"), ("rx", "ry")),
+    }
+    if not isinstance(kind, str) or kind not in pairs:
+        raise BadInput("shape_type", f"{place} has shape {short(kind)}, which is unknown")
+    numbers = [[form.get(name) for name in pair] for pair in pairs[kind]]
+    # The turn, in radians, is checked as a point's coordinate.
+    start, extent, (turn, _) = read_polygon(number, label, [*numbers, [form.get("theta", 0), 0]])
+    if (extent < 0).any():
+        raise BadInput("shape_size", f"{place}: a {kind} of size {short(numbers[1])}")
     if kind == "rect":
-        (x, y), (width, height) = read_polygon(
-            number, label, [[form.get("x"), form.get("y")], [form.get("width"), form.get("height")]]
-        )
-        return np.array([(x, y), (x + width, y), (x + width, y + height), (x, y + height)])
-    if kind in ("circle", "ellipse"):
-        radii = [form.get("r")] * 2 if kind == "circle" else [form.get("rx"), form.get("ry")]
-        center, spread = read_polygon(number, label, [[form.get("cx"), form.get("cy")], radii])
-        angles = np.arange(ELLIPSE_POINTS) * 2 * math.pi / ELLIPSE_POINTS
-        theta = form.get("theta", 0.0)
-        turn = float(theta) if isinstance(theta, (int, float)) and abs(theta) <= 10 else 0.0
-        x, y = spread[0] * np.cos(angles), spread[1] * np.sin(angles)
-        return center + np.stack(
-            [x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn)], axis=1
-        )
-    raise BadInput("shape_type", f"object {number} ('{label}') has shape {kind!r}, which is unknown")
+        return start + extent * [(0, 0), (1, 0), (1, 1), (0, 1)]
+    angles = np.arange(ELLIPSE_POINTS) * 2 * math.pi / ELLIPSE_POINTS
+    x, y = extent[:, None] * [np.cos(angles), np.sin(angles)]
+    cosine, sine = math.cos(turn), math.sin(turn)
+    return start + np.stack([x * cosine - y * sine, x * sine + y * cosine], axis=1)

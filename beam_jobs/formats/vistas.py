@@ -5,6 +5,8 @@
 
     {"width": 4032, "height": 3024, "objects": [{"label": "object--vehicle--car", "polygon": [[12.5, 40.0], ...]}]}
 
+Its panoptic JSON, its label maps and those of version 1.2, and ``config_v2.0.json`` are left out.
+
 Reference: https://www.mapillary.com/dataset/vistas
 """
 
@@ -17,6 +19,8 @@ from beam_jobs.annotation import Annotation, Shape
 from beam_jobs.formats.base import (
     Files,
     Found,
+    image_key,
+    json_key,
     pair_by_key,
     parse_json,
     read_label,
@@ -28,6 +32,7 @@ from beam_jobs.formats.base import (
 
 NAME = "vistas"
 TURNED = False
+_MAPS = frozenset(("instances", "labels", "panoptic"))
 
 
 def recognizes(path: PurePosixPath, value: Any) -> bool:
@@ -36,9 +41,17 @@ def recognizes(path: PurePosixPath, value: Any) -> bool:
 
 
 def find(files: Files) -> Found:
-    """Pair images with JSON files of the same name; panoptic maps and older label sets are left out."""
-    polygons = [path for path in files.paths if not {"v1.2", "labels", "instances", "panoptic"} & set(path.split("/"))]
-    return pair_by_key(files._replace(paths=polygons))
+    """Pair images with JSON files of the same name."""
+    return pair_by_key(files, _image_key, _polygons_key)
+
+
+def _image_key(path: PurePosixPath) -> str | None:
+    return None if _MAPS & set(path.parts) else image_key(path)
+
+
+def _polygons_key(path: PurePosixPath) -> str | None:
+    another = {"v1.2", "panoptic"} & set(path.parts) or path.name.startswith("config_v")
+    return None if another else json_key(path)
 
 
 def read(data: bytes) -> Annotation:

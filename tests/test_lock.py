@@ -1,0 +1,39 @@
+"""Two builds at once on one output: the second is refused with the owner named; a lock left behind is not held."""
+
+import json
+import os
+
+import pytest
+
+from beam_jobs.lock import lock_path, locked
+from configs.commands import UserError
+
+
+def test_the_second_is_refused_and_told_who_is_first(tmp_path):
+    output = tmp_path / "records"
+    with locked(output):
+        with (
+            pytest.raises(UserError, match=rf"records.lock: process {os.getpid()} on .* is building there"),
+            locked(output),
+        ):
+            pytest.fail("two builds at once")
+        assert lock_path(output).is_file()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_lock_that_was_left_behind_is_recognised(tmp_path, capsys):
+    output = tmp_path / "records"
+    lock_path(output).write_text(json.dumps({"pid": 4711, "host": "there", "since": "2026-01-01 00:00:00"}))
+    with locked(output):
+        pass
+    said = capsys.readouterr().out
+    assert "left behind by process 4711 on there (since 2026-01-01 00:00:00), which is gone; going on" in said
+    assert not lock_path(output).exists()
+
+
+def test_the_lock_is_free_again_after_a_failure(tmp_path):
+    output = tmp_path / "records"
+    with pytest.raises(ValueError, match="broken"), locked(output):
+        raise ValueError("broken")
+    with locked(output):
+        pass
