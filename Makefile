@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 JOBS ?= 2
 
-.PHONY: help install demo test test-slow check format lock clean
+.PHONY: help install demo test test-slow check format bench-build lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,10 @@ check: $(INSTALLED)  ## lint, format and types
 format: $(INSTALLED)  ## let ruff format and mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench-build: $(INSTALLED)  ## the record builder against what people use; about 10 minutes, 5 GB of disk
+	$(BIN)/python -m pip install --quiet --no-deps --target .peers/build --upgrade -r tests/bench_peers_build.txt
+	$(BIN)/python -m tests.bench_build
 
 lock:  ## resolve the newest allowed versions into constraints.txt
 	rm -rf .venv-lock

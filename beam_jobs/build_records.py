@@ -37,11 +37,12 @@ from beam_jobs.reconcile import (
 from beam_jobs.running import beam_options, run_build
 from beam_jobs.sample_data import SAMPLE_TAXONOMY, make_sample_data
 from beam_jobs.scan import scan
-from beam_jobs.shards import read_sidecar
+from beam_jobs.shards import read_sidecar, sidecar_path
+from beam_jobs.storage import as_location, is_remote
 from configs.commands import ArgumentParser, UserError, add_config_flags, parse_size, run_command, say
 from configs.loading import load_config
 from configs.taxonomy import load_taxonomy
-from pipelines.files import remove_temporary_files
+from pipelines.files import remove_temporary_files, remove_tree
 from pipelines.manifest import FILE_NAME, read_manifest
 
 SAMPLE_FOLDER = Path("data/sample")
@@ -52,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["finalize"]:
         parser = ArgumentParser(prog="python -m beam_jobs.build_records finalize", description=finalize.__doc__)
-        parser.add_argument("folder", type=Path, metavar="DIR")
-        folder = parser.parse_args(arguments[1:]).folder
+        parser.add_argument("folder", metavar="DIR")
+        folder = as_location(parser.parse_args(arguments[1:]).folder)
         summarize(finalize(folder), folder)
         return
     options, beam_flags = parse_options(arguments)
@@ -65,10 +66,8 @@ def build_parser() -> ArgumentParser:
     """The flags that people type every day; all other options go through ``--set``."""
     parser = ArgumentParser(prog="python -m beam_jobs.build_records", description=__doc__)
     add_config_flags(parser)
-    parser.add_argument(
-        "--input", type=Path, metavar="DIR", help="images and annotations; left out: the sample data set is made"
-    )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the records (default: data/records)")
+    parser.add_argument("--input", metavar="DIR", help="images and annotations; left out: the sample data set is made")
+    parser.add_argument("--output", metavar="DIR", help="folder for the records (default: data/records)")
     parser.add_argument("--name", help="of the data set, at the head of shard names (default: the taxonomy's)")
     parser.add_argument(
         "--runner", help="DirectRunner (default: all cores of this machine), FlinkRunner, SparkRunner, …"
@@ -117,6 +116,10 @@ def build(options: BuildOptions, beam_flags: Sequence[str] = (), command_line: s
     options, source = _resolve_input(options)
     taxonomy = load_taxonomy(str(options.taxonomy))
     plan = make_plan(scan(source, options.format), source, taxonomy, options, command_line)
+    if is_remote(options.output) and options.overwrite:
+        raise UserError(
+            f"--overwrite {options.output}: a store cannot exchange folders at once; choose another --output"
+        )
     with locked(options.output):
         return _build_locked(plan, runner_options, started)
 
@@ -166,7 +169,7 @@ def _resolve_input(options: BuildOptions) -> tuple[BuildOptions, Path]:
         return options.model_copy(update={"taxonomy": taxonomy, "name": options.name or "sample"}), SAMPLE_FOLDER
     if options.taxonomy is None:
         raise UserError(
-            "which classes? add --set taxonomy=NAME (camvid11, cityscapes19, idd21) or the path of a taxonomy YAML file"
+            "which classes? add --set taxonomy=NAME (camvid11, cityscapes19, idd21, …) or the path of a YAML file"
         )
     inside = options.output.resolve().is_relative_to(options.input.resolve())
     if inside:
@@ -211,7 +214,7 @@ def _prepare(target: Path, plan: Plan) -> None:
         if not target.name.endswith(".new"):
             change = describe_change(target, plan)
             raise UserError(f"--output {target}: holds an unfinished build of another plan ({change}); {way_out}")
-        shutil.rmtree(target)
+        remove_tree(target)
     if found is None and target.is_dir() and not (target / FILE_NAME).is_file() and any(target.iterdir()):
         strangers = [path.name for path in target.iterdir() if path.name not in ("plan", DEAD_LETTERS)]
         if strangers:
@@ -234,7 +237,7 @@ def _build_pending(target: Path, plan: Plan, runner_options: PipelineOptions) ->
         say(f"going on: {len(files) - len(pending)} of {len(files)} shards are already there")
     if pending:
         for index in pending:
-            (target / f"{files[index]}.json").unlink(missing_ok=True)
+            sidecar_path(target, files[index]).unlink(missing_ok=True)
         run_build(target.resolve(), plan, pending, runner_options, plan.options.runner)
     return reconcile(target, plan)
 
@@ -255,7 +258,7 @@ def _swap(output: Path, new: Path) -> None:
 def _recover(output: Path) -> None:
     """Undo a swap that crashed between its two renames."""
     old = _sibling(output, "old")
-    if old.is_dir() and not output.exists():
+    if not is_remote(output) and old.is_dir() and not output.exists():
         os.replace(old, output)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from pathlib import Path, PurePosixPath
@@ -15,16 +14,16 @@ from beam_jobs.annotation import Annotation, BadInput, about
 from beam_jobs.formats import format_by_name
 from beam_jobs.images import (
     Checked,
-    bytes_after_end,
     channel_sums,
     check_image,
     decode_rgb,
     encode_image,
     fit_image,
 )
+from beam_jobs.mask_png import class_pixels, encode_mask
 from beam_jobs.options import BuildOptions
 from beam_jobs.plan import Plan
-from beam_jobs.rasterize import class_pixels, encode_mask, fit_mask, rasterize
+from beam_jobs.rasterize import fit_mask, rasterize
 from beam_jobs.scan import Pair
 from pipelines.fitting import content_size
 from pipelines.records import Record
@@ -74,12 +73,11 @@ def build_record(plan: Plan, pair: Pair, full_decode: bool) -> Built:
         data_to_store, image_format = encode_image(image, image_format == "jpeg", options.jpeg_quality)
     else:
         data_to_store = data
-    counts = mask.counts + _image_counts(pair, data, checked, turn, again)
-    record = Record(
-        pair.key, pair.image, picture.height, picture.width, data_to_store, image_format, encode_mask(picture)
-    )
+    counts = mask.counts + _image_counts(pair, checked, turn, again)
+    ids = np.asarray(picture)
+    record = Record(pair.key, pair.image, ids.shape[0], ids.shape[1], data_to_store, image_format, encode_mask(ids))
     sums = channel_sums(image) if full_decode and image is not None else None
-    return Built(record, class_pixels(picture), counts, sums)
+    return Built(record, class_pixels(ids), counts, sums)
 
 
 class InputChanged(RuntimeError):
@@ -94,7 +92,7 @@ def read_planned(path: Path, size: int, mtime_ns: int) -> bytes:
       BadInput: as `read_file` does.
     """
     data = read_file(path)
-    status = os.stat(path)
+    status = path.stat()
     if (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
         raise InputChanged(f"{path} changed while the build ran; build again with --overwrite")
     return data
@@ -146,7 +144,7 @@ def _resize(image: Image.Image, picture: Image.Image, options: BuildOptions) -> 
     return fit_image(image, content, canvas), fit_mask(picture, content, canvas, options.resize_mask == "majority")
 
 
-def _image_counts(pair: Pair, data: bytes, checked: Checked, turned: bool, again: bool) -> Counter[str]:
+def _image_counts(pair: Pair, checked: Checked, turned: bool, again: bool) -> Counter[str]:
     """What was good but odd about an image file."""
     suffix = PurePosixPath(pair.image).suffix.lower()
     return Counter(
@@ -154,5 +152,5 @@ def _image_counts(pair: Pair, data: bytes, checked: Checked, turned: bool, again
         images_turned=int(turned),
         images_converted=int(not checked.keep),
         images_of_another_suffix=int(_SUFFIXES.get(suffix) != checked.image_format),
-        images_with_bytes_after_the_end=int(bytes_after_end(data) > 0),
+        images_with_bytes_after_the_end=int(checked.bytes_after_end > 0),
     )

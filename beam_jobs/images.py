@@ -42,6 +42,7 @@ class Checked(NamedTuple):
     image_format: str
     oddity: str
     orientation: int
+    bytes_after_end: int
 
     @property
     def keep(self) -> bool:
@@ -71,14 +72,14 @@ def check_image(data: bytes, max_pixels: int) -> Checked:
     oddity = _oddity(image, kind, data)
     if kind == "PNG":
         _check_png_end(data)
+    after_end = _bytes_after_jpeg_end(data) if kind == "JPEG" else 0
     if kind == "JPEG":
-        _check_jpeg_end(data)
         image.draft(image.mode, (max(width // _DRAFT, 1), max(height // _DRAFT, 1)))
     try:
         image.load()
     except Exception as error:
         raise BadInput("image_cut_off", f"the image does not decode to its end ({error})") from None
-    return Checked(height, width, kind.lower(), oddity, _orientation(image))
+    return Checked(height, width, kind.lower(), oddity, _orientation(image), after_end)
 
 
 def _oddity(image: Image.Image, kind: str, data: bytes) -> str:
@@ -87,11 +88,7 @@ def _oddity(image: Image.Image, kind: str, data: bytes) -> str:
         return f"{kind} image"
     if kind == "PNG" and data[24] == 16:  # the header's bit depth; RGB opens with its low bytes dropped
         return "image of 16 bits"
-    return (
-        ""
-        if image.mode in ("RGB", "L") and (kind == "JPEG" or data[24] == 8)
-        else f"image of mode {image.mode}"
-    )
+    return "" if image.mode in ("RGB", "L") and (kind == "JPEG" or data[24] == 8) else f"image of mode {image.mode}"
 
 
 def _orientation(image: Image.Image) -> int:
@@ -105,18 +102,17 @@ def _orientation(image: Image.Image) -> int:
     return value if value in range(1, 9) else 1
 
 
-def _check_jpeg_end(data: bytes) -> None:
-    """Raise `BadInput` when no end marker follows the image's scans."""
-    if _jpeg_end(data) < 0:
-        raise BadInput("image_cut_off", "the JPEG has no end marker")
-
-
-def _jpeg_end(data: bytes) -> int:
-    """Where a JPEG's end marker ends, or −1: the first one after the first scan's header.
+def _bytes_after_jpeg_end(data: bytes) -> int:
+    """How many bytes follow a JPEG's end marker: the first one after the first scan's header.
 
     Inside a scan FF is always followed by 00 or a restart marker, so FF D9 there is the end. Thumbnails
     lie before the scan, in segments whose lengths lead past them.
+
+    Raises:
+      BadInput: there is none; the file was cut.
     """
+    if data.endswith(b"\xff\xd9"):  # nearly all; looking for it would touch every byte
+        return 0
     place = 2
     while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:
         if data[place + 1] == 0xFF:  # a fill byte
@@ -124,7 +120,9 @@ def _jpeg_end(data: bytes) -> int:
             continue
         place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
     end = data.find(b"\xff\xd9", place)
-    return end + 2 if end >= 0 else -1
+    if end < 0:
+        raise BadInput("image_cut_off", "the JPEG has no end marker")
+    return len(data) - end - 2
 
 
 def _check_png_end(data: bytes) -> None:
@@ -136,11 +134,6 @@ def _check_png_end(data: bytes) -> None:
             return
         place += 12 + length
     raise BadInput("image_cut_off", "the PNG has no end chunk")
-
-
-def bytes_after_end(data: bytes) -> int:
-    """How many bytes follow a JPEG's end marker; 0 for other formats."""
-    return len(data) - _jpeg_end(data) if data.startswith(b"\xff\xd8") else 0
 
 
 def decode_rgb(data: bytes, turn: bool = False) -> Image.Image:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt
 
+from beam_jobs.storage import Location
 from configs.commands import parse_size
 from configs.loading import Config
 
@@ -27,9 +28,9 @@ Size = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_read_size)]
 class BuildOptions(Config):
     """What decides a build. All but `NOT_IN_BYTES` decide the bytes."""
 
-    input: Path | None = None
+    input: Location | None = None
     """Folder with images and annotations; None makes the sample data set."""
-    output: Path = Path("data/records")
+    output: Location = Path("data/records")
     name: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
     """Of the data set, at the head of shard names; None takes the taxonomy's."""
     taxonomy: str | None = None

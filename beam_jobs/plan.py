@@ -20,6 +20,7 @@ from beam_jobs.annotation import DeadLetter
 from beam_jobs.options import NOT_IN_BYTES, BuildOptions
 from beam_jobs.scan import Pair, Scan
 from beam_jobs.splits import assign_splits, stable_hash, statistics_split
+from beam_jobs.storage import Location
 from configs import __version__
 from configs.loading import Config, differences
 from configs.taxonomy import Taxonomy
@@ -49,7 +50,7 @@ class Plan(Config):
     name: str
     format: str
     """Of the annotations; names the reader that workers use."""
-    input: Path
+    input: Location
     taxonomy: Taxonomy
     options: BuildOptions
     shards: tuple[PlannedShard, ...] = Field(exclude=True, default=())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,7 +15,6 @@ from beam_jobs.options import BuildOptions
 from configs.taxonomy import IGNORE_ID, Taxonomy, UnknownLabel
 
 DEFAULTS = BuildOptions()
-_GREY_IDENTITY = bytes(level for level in range(256) for _ in range(3))
 
 
 class Mask(NamedTuple):
@@ -150,22 +148,3 @@ def _majority(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
         share = np.asarray(cover)
         best[share > most], most = class_id, np.maximum(most, share)
     return Image.fromarray(best)
-
-
-def encode_mask(picture: Image.Image) -> bytes:
-    """A mask (mode L) as a palette PNG whose palette is the grey identity.
-
-    Every reader gives the ids back: as palette indices or as grey levels. Run-length encoding on a
-    palette image is 2.9 times faster than Pillow's defaults and a quarter smaller
-    (``python -m tests.bench_mask``), and its bytes do not depend on the processor's instructions.
-    """
-    palette_picture = picture.copy()
-    palette_picture.putpalette(_GREY_IDENTITY)
-    buffer = io.BytesIO()
-    palette_picture.save(buffer, "PNG", compress_level=1, compress_type=3)
-    return buffer.getvalue()
-
-
-def class_pixels(picture: Image.Image) -> np.ndarray:
-    """int64 (256,): how many pixels hold each id. Pillow's histogram is faster than `numpy.bincount`."""
-    return np.array(picture.histogram(), np.int64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from beam_jobs.shards import Sidecar, read_sidecar
 from beam_jobs.splits import statistics_split
 from configs import __version__
 from configs.commands import RunError, UserError
-from pipelines.files import write_atomically, write_json
+from pipelines.files import remove_tree, write_atomically, write_json
 from pipelines.manifest import (
     SCHEMA_VERSION,
     ChannelStatistics,
@@ -74,7 +73,7 @@ def reconcile(output: Path, plan: Plan) -> Outcome:
     manifest = _manifest(plan, whole, len(dead))
     _write_tfds_metadata(output, manifest)
     write_manifest(output, manifest)
-    shutil.rmtree(output / PLAN_FOLDER)
+    remove_tree(output / PLAN_FOLDER)
     counts: Counter[str] = Counter()
     for sidecar in whole:
         counts.update(sidecar.counts)

@@ -22,6 +22,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_jobs.plan import Plan, progress_path
 from beam_jobs.shards import BuildShard, sidecar_path
+from beam_jobs.storage import is_remote
 from configs.commands import RunError, native_stderr_to, progress_bar, refuse_unknown
 
 IN_PROCESS = "DirectRunner"
@@ -75,8 +76,11 @@ def run_build(output: Path, plan: Plan, pending: Sequence[int], options: Pipelin
 
 
 def log_path(output: Path) -> Path:
-    """Where Beam's own lines go: beside the output folder, so that the folder holds data only."""
-    return output.with_name(output.name + ".log")
+    """Where Beam's own lines go: beside the output folder, so that the folder holds data only.
+
+    For an output on an object store, in the working folder.
+    """
+    return Path(f"{output.name}.log") if is_remote(output) else output.with_name(output.name + ".log")
 
 
 def _beam_parser():  # type: ignore[no-untyped-def]
@@ -195,7 +199,9 @@ class _Progress:
         return self
 
     def update(self) -> None:
-        """Look at the files and move the bar."""
+        """Look at the files and move the bar. On an object store each look would be a request for each shard."""
+        if is_remote(self._output):
+            return
         running = 0
         for index in list(self._pending):
             if sidecar_path(self._output, self._files[index]).exists():

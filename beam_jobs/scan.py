@@ -11,11 +11,12 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from beam_jobs.annotation import BadInput, DeadLetter
 from beam_jobs.formats import detect_format, format_by_name
 from beam_jobs.formats.base import IMAGE_SUFFIXES, Candidate, Files, Format
+from beam_jobs.storage import RemotePath
 from configs.commands import UserError
 
 SPLITS = {
@@ -91,11 +92,14 @@ def group_of(key: str) -> str:
     return key.rpartition("/")[0]
 
 
-def list_files(folder: Path) -> Iterator[str]:
+def list_files(folder: Path | RemotePath) -> Iterator[str]:
     """Paths of all files below a folder, relative and sorted; hidden ones and links to folders are left out.
 
     A folder that bears an image's name is listed, so that it becomes a dead letter and not a riddle.
     """
+    if isinstance(folder, RemotePath):
+        yield from sorted(path for path in folder.walk() if not any(p.startswith(".") for p in path.split("/")))
+        return
     pending = [""]
     while pending:
         base = pending.pop()
@@ -140,20 +144,21 @@ def _check_name(candidate: Candidate) -> None:
 class _Status:
     """Sizes and times of files, each looked at once: one annotation file may be thousands of images'."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | RemotePath) -> None:
         self._folder = folder
-        self._known: dict[str, os.stat_result] = {}
+        # One listing of a store instead of two questions for each pair.
+        self._known: dict[str, Any] = dict(folder.walk()) if isinstance(folder, RemotePath) else {}
 
-    def of(self, path: str) -> os.stat_result:
+    def of(self, path: str) -> Any:
         """Raises `BadInput` when the path is no regular file that can be reached."""
         if path not in self._known:
             self._known[path] = self._look(path)
         return self._known[path]
 
-    def _look(self, path: str) -> os.stat_result:
+    def _look(self, path: str) -> Any:
         problem = BadInput("file_unreadable", "")
         try:
-            status = os.stat(self._folder / path)
+            status = (self._folder / path).stat()
         except OSError as error:
             problem = BadInput("file_unreadable", error.strerror or str(error))
         else:

@@ -6,10 +6,11 @@ result. Everything here is plain functions; `BuildShard` only wires them into Be
 
 from __future__ import annotations
 
-import os
+import io
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import apache_beam as beam
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from beam_jobs.annotation import BadInput, DeadLetter
 from beam_jobs.convert import Built, build_record
 from beam_jobs.plan import Plan, PlannedShard, progress_path, read_plan, read_planned_shard
+from beam_jobs.storage import as_location, is_remote
 from configs.loading import Config
 from configs.taxonomy import IGNORE_ID
 from pipelines.files import AtomicFile, write_json
@@ -54,10 +56,10 @@ class BuildShard(beam.DoFn):
         self._output = output
 
     def setup(self) -> None:
-        self._plan = read_plan(Path(self._output))
+        self._plan = read_plan(as_location(self._output))
 
     def process(self, index: int) -> Iterator[dict[str, object]]:
-        sidecar = build_shard(self._plan, Path(self._output), index)
+        sidecar = build_shard(self._plan, as_location(self._output), index)
         yield sidecar.model_dump(mode="json")
 
 
@@ -68,7 +70,7 @@ def build_shard(plan: Plan, output: Path, index: int) -> Sidecar:
     dead: list[DeadLetter] = []
     with (
         AtomicFile(output / shard.file) as file,
-        open(progress_path(output, index), "wb", buffering=0) as progress,
+        _progress_file(output, index) as progress,
     ):
         for pair, full_decode in zip(shard.pairs, shard.statistics, strict=True):
             try:
@@ -95,10 +97,15 @@ def read_sidecar(output: Path, shard_file: str, plan_digest: str) -> Sidecar | N
     """A shard's sidecar, if it is of this plan and the shard has the size it says; else None."""
     try:
         sidecar = Sidecar.model_validate_json(sidecar_path(output, shard_file).read_bytes())
-        size = os.stat(output / shard_file).st_size
+        size = (output / shard_file).stat().st_size
     except (OSError, ValueError):
         return None
     return sidecar if sidecar.plan_digest == plan_digest and sidecar.bytes == size else None
+
+
+def _progress_file(output: Path, index: int) -> BinaryIO:
+    """Where a byte is written for every image; on an object store nobody looks before the shard is done."""
+    return io.BytesIO() if is_remote(output) else open(progress_path(output, index), "wb", buffering=0)
 
 
 class _Statistics:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from beam_jobs.rasterize import class_pixels
+from beam_jobs.mask_png import class_pixels
 from configs.commands import ArgumentParser, RunError, progress_bar, run_command, say
 from configs.taxonomy import IGNORE_ID
 from pipelines.files import sha256_file
@@ -119,7 +119,7 @@ def _add(found: ShardFindings, record: Record, classes: int) -> None:
             raise DamagedRecords(
                 f"'{record.key}': the {name} is {picture.height}x{picture.width}, the record says {size[0]}x{size[1]}"
             )
-    pixels = class_pixels(mask)
+    pixels = class_pixels(np.asarray(mask))
     strangers = np.flatnonzero(pixels[classes:IGNORE_ID]) + classes
     if len(strangers):
         raise DamagedRecords(f"'{record.key}': the mask holds id {strangers[0]}, the taxonomy has 0 to {classes - 1}")

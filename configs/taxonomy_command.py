@@ -132,7 +132,7 @@ def draft(source: Path, output: Path | None, format_name: str) -> None:
 
     counts = count_labels(source, format_name)
     _write(target, draft_yaml(name, counts), "x")
-    say(f"{len(counts)} labels of {counts.total()} objects written to {target}; merge classes in it, then check it:")
+    say(f"labels of {counts.total()} objects written to {target}; merge classes in it, then check it:")
     say(f"python -m configs.taxonomy {target}")
 
 

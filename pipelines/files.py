@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import json
 import os
+import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -30,7 +32,7 @@ class AtomicFile:
         self._file: BinaryIO
 
     def __enter__(self) -> AtomicFile:
-        self._file = open(self._temporary, "wb")
+        self._file = self._temporary.open("wb")
         return self
 
     def write(self, data: bytes) -> None:
@@ -49,13 +51,26 @@ class AtomicFile:
     ) -> None:
         try:
             if kind is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
+                self._flush()
             self._file.close()
             if kind is None:
-                os.replace(self._temporary, self.path)
+                self._check_size()
+                self._temporary.replace(self.path)
         finally:
             self._temporary.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        self._file.flush()
+        try:
+            os.fsync(self._file.fileno())
+        except (AttributeError, io.UnsupportedOperation):
+            return  # an object store's file: closing it is what makes it durable
+
+    def _check_size(self) -> None:
+        """An object store may publish what it got before the connection broke. Raises OSError."""
+        size = self._temporary.stat().st_size
+        if size != self.size:
+            raise OSError(5, f"{self.size} bytes were written, {size} arrived", str(self._temporary))
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -68,6 +83,14 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically, indented, keys in the order given, with a newline at the end."""
     write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all below it, on a disk or on an object store."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder)
+    else:
+        folder.remove_tree()
 
 
 def remove_temporary_files(folder: Path) -> None:

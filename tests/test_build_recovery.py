@@ -84,7 +84,7 @@ def test_an_unfinished_build_of_another_plan_is_refused(tmp_path, streets, comma
     status, _, err = command(*arguments_for(streets, output))
     assert (status, err) == (
         2,
-        f"error: --output {output}: holds an unfinished build of another input or options; "
+        f"error: --output {output}: holds an unfinished build of another plan (salt other and not streetmask); "
         "choose another --output, or pass --overwrite to replace them",
     )
 

@@ -88,5 +88,7 @@ def test_every_file_says_what_it_is_for_and_library_code_raises_instead_of_asser
 
 def test_tests_are_flat_and_each_says_what_it_tests():
     files = sorted((REPOSITORY / "tests").rglob("*.py"))
-    assert {path.parent for path in files} == {REPOSITORY / "tests"}
+    # tests/data holds golden files with the scripts that made them, and no tests.
+    assert {path.parent for path in files} - {REPOSITORY / "tests" / "data"} == {REPOSITORY / "tests"}
+    assert not list((REPOSITORY / "tests" / "data").rglob("test_*.py"))
     assert [path.name for path in files if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))] == []

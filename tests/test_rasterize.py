@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from beam_jobs.annotation import Annotation, BadInput, Shape
 from beam_jobs.options import BuildOptions
-from beam_jobs.rasterize import class_pixels, encode_mask, fit_mask, rasterize
+from beam_jobs.rasterize import fit_mask, rasterize
 from configs.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.model_validate(
@@ -106,46 +104,6 @@ def test_unknown_labels_are_counted():
         ]
         == 3
     )
-
-
-def all_ids() -> Image.Image:
-    """A mask (48, 64) that holds all 256 ids."""
-    return Image.fromarray((np.arange(48 * 64) % 256).astype(np.uint8).reshape(48, 64))
-
-
-def test_the_png_s_palette_is_the_grey_identity_so_that_every_reader_gives_the_ids(tensorflow_ready):
-    data = encode_mask(all_ids())
-    ids = np.asarray(all_ids())
-    opened = Image.open(io.BytesIO(data))
-    assert opened.mode == "P"
-    assert opened.getpalette() == [level for level in range(256) for _ in range(3)]
-    np.testing.assert_array_equal(np.asarray(opened), ids)  # as indices
-    np.testing.assert_array_equal(np.asarray(opened.convert("L")), ids)  # as grey levels
-    np.testing.assert_array_equal(tensorflow_ready.io.decode_png(data, channels=1)[..., 0], ids)
-    np.testing.assert_array_equal(tensorflow_ready.io.decode_image(data, channels=1)[..., 0], ids)
-
-
-@pytest.mark.parametrize("ids", [[0], [0, 255], [255], [0, 1, 2, 10, 255]])
-def test_few_ids_are_still_eight_bits(ids, tensorflow_ready):
-    # Pillow may write few colours with 1, 2 or 4 bits; readers of class ids expect 8.
-    mask = np.resize(np.array(ids, np.uint8), (48, 64))
-    data = encode_mask(Image.fromarray(mask))
-    assert data[24] == 8  # bit depth, the ninth byte of IHDR's data
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), mask)
-    np.testing.assert_array_equal(tensorflow_ready.io.decode_png(data, channels=1)[..., 0], mask)
-
-
-def test_encoding_leaves_the_mask_as_it_is():
-    mask = all_ids()
-    assert encode_mask(mask) == encode_mask(mask)
-    assert mask.mode == "L"
-
-
-def test_class_pixels_is_a_count_of_every_id():
-    mask = draw(("car", box(10, 4, 19, 8)))
-    counts = class_pixels(Image.fromarray(mask))
-    np.testing.assert_array_equal(counts, np.bincount(mask.ravel(), minlength=256))
-    assert counts.dtype == np.int64
 
 
 def test_a_resized_mask_is_nearest_and_filled_with_255():

