@@ -228,7 +228,7 @@ class _Street:
         return foot, [self._post(x, foot, depth, self.height * self.random.uniform(0.75, 1.0) * depth)]
 
     def _post(self, x: float, foot: float, depth: float, tall: float) -> SceneObject:
-        thick = max(depth * self.random.uniform(7, 9) * self.unit, NARROWEST + 1)
+        thick = max(depth * self.random.uniform(9, 12) * self.unit, NARROWEST + 2)
         base = np.array(_pick(self.random, [*GREYS, EARTHS[3], GREENS[2]])) * self.random.uniform(0.7, 1.05)
 
         def texture(y: np.ndarray, px: np.ndarray) -> np.ndarray:
@@ -239,7 +239,7 @@ class _Street:
 
     def _sign(self) -> tuple[float, list[SceneObject]]:
         x, foot, depth = self._stand(self.road * 1.05, self.road * 1.3, 0.5, 1.0)
-        tall, radius = self.height * 0.48 * depth, max(15 * depth, 8.0) * self.unit
+        tall, radius = self.height * 0.48 * depth, max(18 * depth, 9.0) * self.unit
         middle, face = foot - tall, np.array(_pick(self.random, VIVIDS), float)
         corners = int(self.random.choice([3, 4, 8, 16]))
         turn = np.pi / corners if corners == 8 else np.pi / 4 if corners == 4 else -np.pi / 2
@@ -275,7 +275,7 @@ class _Street:
 
     def _pedestrian(self) -> tuple[float, list[SceneObject]]:
         x, foot, depth = self._stand(self.road * 0.85, self.road * 1.35, 0.4, 1.0)
-        tall = max(depth * self.height * 0.40, 26 * self.unit)
+        tall = max(depth * self.height * 0.46, 30 * self.unit)
         shape = [(-0.10, 0), (-0.15, -0.46), (-0.19, -0.5), (-0.18, -0.78), (-0.08, -0.84), (-0.10, -0.96), (0, -1.0)]
         outline = [*shape, *((-u, v) for u, v in shape[-2::-1])]
         return foot, [SceneObject("pedestrian", _scaled(outline, x, foot, tall), self._clothes(x, foot, tall))]

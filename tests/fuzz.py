@@ -43,6 +43,8 @@ from configs.taxonomy import IGNORE_ID, Taxonomy
 SIZE = (48, 64)
 LONGEST_S = 5.0
 MOST_MEMORY = 8 * 2**30
+LARGEST = 2**20
+"""Bytes of a damaged file: doubled values of doubled values would else fill the memory."""
 LONGEST_MESSAGE = 2000
 """Characters of what is said of one file: names and values are cut short in it, however long they are."""
 TAXONOMY = Taxonomy.model_validate(
@@ -204,12 +206,12 @@ _DEEP = "\u2620deep"
 
 def mutate(data: bytes, dice: random.Random) -> bytes:
     """The file, damaged: its JSON, its bytes, or both."""
-    if data[:1] in b"[{" and dice.random() < 0.75:
-        data = _mutate_json(data, dice)
-        if dice.random() < 0.8:
-            return data
-    for _ in range(dice.choice((1, 1, 1, 2, 5))):
-        data = _mutate_bytes(data, dice)
+    in_json = data[:1] in b"[{" and dice.random() < 0.75
+    if in_json:
+        data = _mutate_json(data, dice)[:LARGEST]
+    if not in_json or dice.random() < 0.2:
+        for _ in range(dice.choice((1, 1, 1, 2, 5))):
+            data = _mutate_bytes(data, dice)[:LARGEST]
     return data
 
 
@@ -246,7 +248,8 @@ def _mutate_json(data: bytes, dice: random.Random) -> bytes:
         _mutate_value(whole, dice)
     text = json.dumps(whole[0], ensure_ascii=dice.random() < 0.5, indent=dice.choice((None, None, 1)))
     depth = dice.choice((2, 70, 190, 199, 250, 1100, 30_000))
-    text = text.replace(json.dumps(_DEEP), "[" * depth + "]" * depth).replace(f'"{_DEEP}"', "[" * depth + "]" * depth)
+    for placeholder in (json.dumps(_DEEP), f'"{_DEEP}"'):
+        text = text.replace(placeholder, "[" * depth + "]" * depth)
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -365,7 +368,7 @@ def try_case(seed: int, number: int, folder: Path) -> tuple[bytes, Counter[str],
             outcomes = run_case(reader, sound, data, folder / reader.NAME, options)
     except Hang:
         failure = Failure("hang", traceback.format_exc())
-    except (Exception, RecursionError) as error:
+    except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         failure = Failure(
             f"{type(error).__name__} in {Path(place.filename).name}, {place.name}", traceback.format_exc()

@@ -44,7 +44,10 @@ def test_corners_are_points_as_they_are():
 
 
 def test_parts_of_an_object_are_shapes_of_their_own():
-    assert [(one.number, len(one.polygon)) for one in read(label(path(), path(BOX[:3], "LLL"))).shapes] == [(0, 4), (0, 3)]
+    assert [(one.number, len(one.polygon)) for one in read(label(path(), path(BOX[:3], "LLL"))).shapes] == [
+        (0, 4),
+        (0, 3),
+    ]
 
 
 ARCH = np.array([[0.0, 0], [0, 8], [16, 8], [16, 0]])
@@ -164,7 +167,10 @@ def test_a_damaged_file_costs_its_own_image_only(tmp_path):
     write_json(tmp_path, "a.json", b"[{")
     write_json(tmp_path, "b.json", [frame("b.png")])
     assert keys(tmp_path) == ["b"]
-    assert [(key, code) for key, code, _ in letters(tmp_path)] == [("a", "no_annotation"), ("a.json", "annotation_not_json")]
+    assert [(key, code) for key, code, _ in letters(tmp_path)] == [
+        ("a", "no_annotation"),
+        ("a.json", "annotation_not_json"),
+    ]
 
 
 def test_an_images_own_file_with_two_frames_is_refused(tmp_path):
@@ -186,7 +192,11 @@ WRONG = [
     (labels(label(poly2d={})), "polygon_not_list", f"{CAR_0}: poly2d is an object"),
     (labels(label(None)), "annotation_not_object", f"{CAR_0}: poly2d: expected a JSON object, found null"),
     (labels(label([1, 2])), "annotation_not_object", f"{CAR_0}: poly2d: expected a JSON object, found a list"),
-    (labels(label(*TRIPLES, path())), "annotation_not_object", f"{CAR_0}: poly2d: expected a JSON object, found a list"),
+    (
+        labels(label(*TRIPLES, path())),
+        "annotation_not_object",
+        f"{CAR_0}: poly2d: expected a JSON object, found a list",
+    ),
     (labels(label({})), "polygon_not_list", f"{CAR_0}: polygon is missing"),
     (labels(label(path([[1, 2, 3]], "L"))), "polygon_points", f"{CAR_0}: [1, 2, 3] {POINT}"),
     (labels(label([1, None, "L"])), "polygon_points", f"{CAR_0}: [1, null] {POINT}"),
@@ -208,7 +218,11 @@ WRONG = [
         "curve_types",
         f'{CAR_0}: types "LLLC" have a curve that is not of two handles and an end',
     ),
-    (labels(label(path(closed="false"))), "polygon_closed", f'{CAR_0}: closed is "false", which is neither true nor false'),
+    (
+        labels(label(path(closed="false"))),
+        "polygon_closed",
+        f'{CAR_0}: closed is "false", which is neither true nor false',
+    ),
     (labels(label(path(closed=None))), "polygon_closed", f"{CAR_0}: closed is null, which is neither true nor false"),
 ]
 

@@ -137,9 +137,7 @@ def test_a_numbers_objects_are_those_of_the_file():
 def test_splits_come_from_the_files_names_and_from_folders(tmp_path):
     write_images(tmp_path, "train2017/000.jpg", "val2017/000.jpg", "val2017/001.jpg")
     write_json(tmp_path, "annotations/instances_train2017.json", document([image(1, "000.jpg")], []))
-    write_json(
-        tmp_path, "annotations/instances_val2017.json", document([image(1, "000.jpg"), image(2, "001.jpg")], [])
-    )
+    write_json(tmp_path, "annotations/instances_val2017.json", document([image(1, "000.jpg"), image(2, "001.jpg")], []))
     assert keys(tmp_path) == ["train2017/000", "val2017/000", "val2017/001"]
 
 
@@ -171,7 +169,9 @@ def test_files_of_cocos_other_tasks_are_left_alone(tmp_path):
     assert (keys(tmp_path), letters(tmp_path)) == (["val2017/a"], [])
 
 
-@pytest.mark.parametrize("value", [None, [], {}, "x", 3, {"images": [], "annotations": []}, {**document([], []), "images": {}}])
+@pytest.mark.parametrize(
+    "value", [None, [], {}, "x", 3, {"images": [], "annotations": []}, {**document([], []), "images": {}}]
+)
 def test_other_json_is_not_recognized(value):
     assert not coco.recognizes(PurePosixPath("instances_val2017.json"), value)
 
@@ -294,7 +294,11 @@ WRONG = [
     (inline(part([None])), "polygon_points", f"{CAR_4}: null is not a list [x, y, x, y, ...]"),
     (inline(part([[1, 2, 3]])), "polygon_points", f"{CAR_4}: [1, 2, 3] is not a list [x, y, x, y, ...]"),
     (inline(part([[1, "2"]])), "polygon_points", f'{CAR_4}: [1, "2"] is not a point [x, y] of two numbers'),
-    (inline(part([[[1, 2], [3, 4]]])), "polygon_points", f"{CAR_4}: [[1, 2], [3, 4]] is not a point [x, y] of two numbers"),
+    (
+        inline(part([[[1, 2], [3, 4]]])),
+        "polygon_points",
+        f"{CAR_4}: [[1, 2], [3, 4]] is not a point [x, y] of two numbers",
+    ),
     (inline(part([[1, float("inf")]])), "coordinate_not_finite", f"{CAR_4}: point [1, Infinity] is not finite"),
     (inline(part({})), "mask_size", f"{CAR_4}: its mask has size null, the image [48, 64]"),
     (inline(part({**RLE, "size": [64, 48]})), "mask_size", f"{CAR_4}: its mask has size [64, 48], the image [48, 64]"),

@@ -248,7 +248,9 @@ def test_one_damaged_entry_never_costs_the_other_image(tmp_path, name):
     taxonomy = load_taxonomy("camvid11")
     # The places of the first image's own values. (What is nested too deep spoils the file for every parser.)
     first = {
-        "coco": [place for place in places(value) if place[:2] in (("images", 0), ("annotations", 0)) and len(place) > 2],
+        "coco": [
+            place for place in places(value) if place[:2] in (("images", 0), ("annotations", 0)) and len(place) > 2
+        ],
         "via": [place for place in places(value) if place[0] == "a.png1" and len(place) > 1],
         "bdd100k": [place for place in places(value) if place[0] == 0 and len(place) > 1],
     }[name]

@@ -25,7 +25,14 @@ def entry(name: object, regions: object) -> dict[str, object]:
 
 def first_version(name: str, *regions: object) -> dict[str, object]:
     numbered = {str(number): value for number, value in enumerate(regions)}
-    return {"fileref": "", "size": 1, "filename": name, "base64_img_data": "", "file_attributes": {}, "regions": numbered}
+    return {
+        "fileref": "",
+        "size": 1,
+        "filename": name,
+        "base64_img_data": "",
+        "file_attributes": {},
+        "regions": numbered,
+    }
 
 
 def read(*regions: object):
@@ -165,7 +172,11 @@ WRONG = [
         "label_missing",
         'object 0 has attributes ["a", "b"]; the label is looked for in label, class, category, type, name',
     ),
-    (regions(region(POLYGON, {"label": {"car": True}})), "label_not_text", 'object 0 has label {"car": true}, which is not text'),
+    (
+        regions(region(POLYGON, {"label": {"car": True}})),
+        "label_not_text",
+        'object 0 has label {"car": true}, which is not text',
+    ),
     (one(), "shape_type", f"{CAR_0} has shape null, which is unknown"),
     (one(name="cube"), "shape_type", f'{CAR_0} has shape "cube", which is unknown'),
     (one(name=["rect"]), "shape_type", f'{CAR_0} has shape ["rect"], which is unknown'),
@@ -180,7 +191,11 @@ WRONG = [
     ),
     (one(name="rect", x=1, y=2, width=3), "polygon_points", f"{CAR_0}: [3, null] {POINT}"),
     (one(name="rect", x=1, y=2, width=-3, height=4), "shape_size", f"{CAR_0}: a rect of size [-3, 4]"),
-    (one(name="rect", x=1, y=2e9, width=3, height=4), "coordinate_range", f"{CAR_0}: point [1, 2000000000.0] is beyond ±1e6"),
+    (
+        one(name="rect", x=1, y=2e9, width=3, height=4),
+        "coordinate_range",
+        f"{CAR_0}: point [1, 2000000000.0] is beyond ±1e6",
+    ),
     (one(name="circle", cx=1, cy=2, r=-3), "shape_size", f"{CAR_0}: a circle of size [-3, -3]"),
     (one(name="circle", cx=1, cy=2, r="3"), "polygon_points", f'{CAR_0}: ["3", "3"] {POINT}'),
     (one(name="ellipse", cx=1, cy=2, rx=3), "polygon_points", f"{CAR_0}: [3, null] {POINT}"),
