@@ -295,11 +295,15 @@ def run_case(reader: Format, seed: Seed, data: bytes, folder: Path, options: Bui
     path.write_bytes(data)
     files = Files(folder, [*seed.images, seed.path])
     try:
-        detect_format(files)
-        found = reader.find(files)
-    except (BadInput, UserError) as error:
+        outcomes[f"taken for {detect_format(files).NAME}"] += 1
+    except UserError as error:
         _check_message(str(error))
-        return Counter([error.code if isinstance(error, BadInput) else "user error"])
+        outcomes["taken for nothing"] += 1  # --format says it then
+    try:
+        found = reader.find(files)
+    except BadInput as error:
+        _check_message(str(error))
+        return outcomes + Counter([error.code])
     for letter in found.dead_letters:
         _check_message(letter.message)
         outcomes[letter.code] += 1

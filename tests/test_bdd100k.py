@@ -1,4 +1,4 @@
-"""Tests of the BDD100K and Scalabel reader: curves worked out by hand, lanes, the oldest files, and all that is refused."""
+"""Tests of the BDD100K and Scalabel reader: curves worked out by hand, lanes, oldest files, all that is refused."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_curve_may_end_where_the_path_began():
 
 
 def test_curves_follow_each_other_and_corners():
-    second = ARCH[1:] + [16, 0]
+    second = ARCH[1:] + np.array([16, 0])
     found = flatten(np.concatenate([ARCH, second, [[40, 40], [0, 40]]]), "LCCCCCCLL")
     assert len(found) == 1 + 2 * CURVE_POINTS + 2
     np.testing.assert_allclose(found[[8, 16, 24, 32]], [[8, 6], [16, 0], [24, 6], [32, 0]])

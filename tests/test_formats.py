@@ -16,6 +16,7 @@ from PIL import Image
 
 from beam_jobs.annotation import Annotation, BadInput
 from beam_jobs.formats import FORMATS, format_by_name
+from beam_jobs.formats.base import Format
 from beam_jobs.scan import Scan, scan
 from configs.commands import UserError
 from configs.taxonomy import load_taxonomy
@@ -191,6 +192,14 @@ def replaced(value: Any, place: tuple[Any, ...], new: Any) -> Any:
     return result
 
 
+def read_or_refuse(reader: Format, data: bytes) -> Annotation | BadInput:
+    """What a reader makes of bytes; any other error passes."""
+    try:
+        return reader.read(data)
+    except BadInput as error:
+        return error
+
+
 def mutants(value: Any) -> list[Any]:
     """All values with one hostile value at one place, or with one place missing."""
     return [*HOSTILE, *(replaced(value, place, new) for place in places(value) for new in [*HOSTILE, ...])]
@@ -206,13 +215,11 @@ def test_any_value_at_any_place_is_read_or_refused(name):
     reader = format_by_name(name)
     for whole in inline_parts(name) or FILES[name].values():
         for mutant in mutants(whole):
-            try:
-                found = reader.read(as_bytes(mutant))
-            except BadInput as error:
-                assert error.code
-                assert len(str(error)) < 700
+            found = read_or_refuse(reader, as_bytes(mutant))
+            if isinstance(found, BadInput):
+                assert found.code
+                assert len(str(found)) < 700
             else:
-                assert isinstance(found, Annotation)
                 assert all(shape.polygon.dtype == np.float64 for shape in found.shapes)
                 assert all(np.isfinite(shape.polygon).all() for shape in found.shapes)
 
@@ -222,12 +229,11 @@ def test_any_value_at_any_place_of_a_file_for_many_images_leaves_every_image_acc
     write_data_set(tmp_path, name)
     for mutant in mutants(FILES[name]["x.json"]):
         (tmp_path / "x.json").write_bytes(as_bytes(mutant))
-        try:
-            found = scan(tmp_path, name)
-        except UserError as error:
-            assert "@deep" in json.dumps(mutant), error
+        if "@deep" in json.dumps(mutant):  # spoils the file for every parser, and there is no other
+            with pytest.raises(UserError, match=r"x\.json: brackets are nested deeper than 200"):
+                scan(tmp_path, name)
         else:
-            check_accounts(found)
+            check_accounts(scan(tmp_path, name))
 
 
 def check_accounts(found: Scan) -> None:
@@ -302,9 +308,4 @@ def test_bytes_that_are_nothing_are_bad_input_for_every_reader(data):
     for reader in FORMATS:
         valid = b"\x89PNG\r\n\x1a\n" if reader.NAME == "masks" else as_bytes(next(iter(FILES[reader.NAME].values())))
         cut = valid[: data.draw(st.integers(0, len(valid) - 1))] + data.draw(st.binary(max_size=20))
-        try:
-            found = reader.read(cut)
-        except BadInput as error:
-            assert error.code
-        else:
-            assert isinstance(found, Annotation)
+        assert isinstance(read_or_refuse(reader, cut), (Annotation, BadInput))

@@ -173,24 +173,22 @@ def test_files_that_cannot_be_read_are_dead_letters_and_the_others_are_parsed(tm
     images.add("image.jpg", "good.json", {})
     found = {letter.key: (letter.code, letter.message) for letter in images.found().dead_letters}
     assert found.pop("cut.json")[0] == "annotation_not_json"
+    no_file, gone = "not a regular file", "No such file or directory"
     assert found == {
-        name: ("not_a_file", f"{name}: not a regular file")
-        for name in ("folder.json", "link.json", "missing.json", "pipe.json")
+        "folder.json": ("not_a_file", f"folder.json: {no_file}"),
+        "link.json": ("file_unreadable", f"link.json: {gone}"),
+        "missing.json": ("file_unreadable", f"missing.json: {gone}"),
+        "pipe.json": ("not_a_file", f"pipe.json: {no_file}"),
     }
 
 
-def test_a_file_that_may_not_be_read_is_a_dead_letter(tmp_path, monkeypatch):
-    write_json(tmp_path, "a.json", [1])
-    images = lookup("a.json", "a.jpg", folder=tmp_path)
-
-    def forbidden(files, path):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Files, "read", forbidden)
+def test_damaged_files_stop_the_build_when_nothing_else_was_found(tmp_path):
+    write_json(tmp_path, "a.json", b"")
+    images = lookup("a.jpg", "a.json", "b.json", folder=tmp_path)
     assert list(images.parsed()) == []
-    with pytest.raises(BadInput, match="Permission denied") as caught:
+    with pytest.raises(BadInput, match="the file is empty") as caught:
         images.found()
-    assert (caught.value.code, caught.value.source) == ("file_unreadable", "a.json")
+    assert (caught.value.code, caught.value.source) == ("annotation_empty", "a.json")
 
 
 @pytest.mark.parametrize(

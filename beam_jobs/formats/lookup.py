@@ -74,7 +74,7 @@ class ImageLookup:
         for path in self._files.paths:
             if path.lower().endswith(".json"):
                 try:
-                    value = parse_json(self._read(path))
+                    value = parse_json(self._files.read(path))
                 except BadInput as error:
                     error.source = path
                     self._damaged.append(error)
@@ -125,14 +125,6 @@ class ImageLookup:
                 message = f"{first.image} and {more[0].image} have one key, '{key}'"
                 letters.append(DeadLetter(key, "scan", "duplicate_key", message, first.image))
         return Found([found[0] for found in by_key.values() if len(found) == 1], letters)
-
-    def _read(self, path: str) -> bytes:
-        if not (self._files.folder / path).is_file():  # reading a pipe would wait for ever
-            raise BadInput("not_a_file", "not a regular file")
-        try:
-            return self._files.read(path)
-        except OSError as error:
-            raise BadInput("file_unreadable", error.strerror or str(error)) from None
 
     def _images(self, name: str, annotation: str) -> list[str]:
         """Images that can be meant, by the first of three readings that finds any.

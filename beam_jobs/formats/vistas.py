@@ -26,7 +26,7 @@ from beam_jobs.formats.base import (
     read_label,
     read_list,
     read_object,
-    read_polygon,
+    read_polygons,
     read_size,
 )
 
@@ -57,9 +57,10 @@ def _polygons_key(path: PurePosixPath) -> str | None:
 def read(data: bytes) -> Annotation:
     """The bytes of a polygon file to an `Annotation`. Raises `BadInput`."""
     values = read_object(parse_json(data), "the file")
-    shapes = []
+    entries = []
     for number, entry in enumerate(read_list(values, "objects")):
         entry = read_object(entry, f"object {number}")
-        label = read_label(number, entry.get("label"))
-        shapes.append(Shape(number, label, read_polygon(number, label, entry.get("polygon"))))
+        entries.append((number, read_label(number, entry.get("label")), entry.get("polygon")))
+    polygons = read_polygons(entries)
+    shapes = [Shape(number, label, polygon) for (number, label, _), polygon in zip(entries, polygons, strict=True)]
     return Annotation(read_size(values, "height"), read_size(values, "width"), shapes)
