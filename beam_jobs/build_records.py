@@ -209,7 +209,6 @@ def _prepare(target: Path, plan: Plan) -> None:
     way_out = "choose another --output, or pass --overwrite to replace them"
     if (target / FILE_NAME).is_file() and read_manifest(target).plan_digest != plan.digest:
         raise UserError(f"--output {target}: holds records of another input, taxonomy or options; {way_out}")
-    remove_temporary_files(target)
     if found not in (None, plan.digest):
         if not target.name.endswith(".new"):
             change = describe_change(target, plan)
@@ -222,6 +221,7 @@ def _prepare(target: Path, plan: Plan) -> None:
                 f"--output {target}: not empty ({sorted(strangers)[0]}) and no records; choose another folder"
             )
     try:
+        remove_temporary_files(target)
         write_plan(target, plan)
     except OSError as error:
         raise UserError(f"--output {target}: cannot be written ({error.strerror})") from None

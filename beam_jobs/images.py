@@ -74,6 +74,7 @@ def check_image(data: bytes, max_pixels: int) -> Checked:
         _check_png_end(data)
     after_end = _bytes_after_jpeg_end(data) if kind == "JPEG" else 0
     if kind == "JPEG":
+        image.decodermaxblock = len(data)  # in one piece, not 64 kB at a time
         image.draft(image.mode, (max(width // _DRAFT, 1), max(height // _DRAFT, 1)))
     try:
         image.load()

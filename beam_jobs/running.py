@@ -59,7 +59,7 @@ def run_build(output: Path, plan: Plan, pending: Sequence[int], options: Pipelin
     Raises:
       RunError: a worker died or raised; what is built stays and the same command goes on from there.
     """
-    log = log_path(output)
+    log = log_path(plan.options.output)  # also when the build is in a sibling folder, to be exchanged at its end
 
     def job() -> None:
         pipeline = beam.Pipeline(

@@ -6,6 +6,7 @@ result. Everything here is plain functions; `BuildShard` only wires them into Be
 
 from __future__ import annotations
 
+import gc
 import io
 from collections import Counter
 from collections.abc import Iterator
@@ -57,6 +58,9 @@ class BuildShard(beam.DoFn):
 
     def setup(self) -> None:
         self._plan = read_plan(as_location(self._output))
+        # Each annotation is thousands of small lists, so collections are frequent; without this each full one
+        # would walk the hundred thousand objects of Beam's modules again.
+        gc.freeze()
 
     def process(self, index: int) -> Iterator[dict[str, object]]:
         sidecar = build_shard(self._plan, as_location(self._output), index)

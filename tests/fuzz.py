@@ -34,7 +34,6 @@ from PIL import Image
 from beam_jobs.annotation import BadInput
 from beam_jobs.formats import FORMATS, detect_format
 from beam_jobs.formats.base import Files, Format
-from beam_jobs.mask_png import encode_mask
 from beam_jobs.options import BuildOptions
 from beam_jobs.rasterize import rasterize
 from configs.commands import ArgumentParser, RunError, UserError, progress_bar, run_command, say
