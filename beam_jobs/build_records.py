@@ -115,7 +115,10 @@ def build(options: BuildOptions, beam_flags: Sequence[str] = (), command_line: s
     runner_options = beam_options(options.runner, options.workers, beam_flags, build_parser().flags())
     options, source = _resolve_input(options)
     taxonomy = load_taxonomy(str(options.taxonomy))
-    plan = make_plan(scan(source, options.format), source, taxonomy, options, command_line)
+    found = scan(source, options.format)
+    for split, count in found.left_out.items():
+        say(f"left out: {count} images of split {split}, none of which has an annotation")
+    plan = make_plan(found, source, taxonomy, options, command_line)
     if is_remote(options.output) and options.overwrite:
         raise UserError(
             f"--overwrite {options.output}: a store cannot exchange folders at once; choose another --output"

@@ -1,8 +1,9 @@
-"""Running the build on Beam: the in-process runner with all cores, progress, and a watchdog.
+"""Running the build on Beam: the in-process runner with all cores, or a cluster; progress, and a watchdog.
 
 ``--runner DirectRunner`` means Beam's in-process Fn API runner (under its own name Beam 2.77 first tries
-to download another one). Any other runner is Beam's own business. Beam writes hundreds of lines; they go
-to a log file, and people see one bar and, when something breaks, one line.
+to download another one). For Flink and Spark Beam starts a job server, a Java process, which is checked
+before and ended after the job. Beam writes hundreds of lines; they go to a log file, and people see one bar
+and, when something breaks, one line.
 """
 
 from __future__ import annotations
@@ -10,33 +11,46 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import JobServerOptions, PipelineOptions, PortableOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineRunner, create_runner
 
 from beam_jobs.plan import Plan, progress_path
 from beam_jobs.shards import BuildShard, sidecar_path
 from beam_jobs.storage import is_remote
-from configs.commands import RunError, native_stderr_to, progress_bar, refuse_unknown
+from configs.commands import RunError, UserError, native_stderr_to, progress_bar, refuse_unknown
 
 IN_PROCESS = "DirectRunner"
 _POLL_S = 0.2
+_END_S = 2.0
+
+_JARS = {"FlinkRunner": "flink_job_server_jar", "SparkRunner": "spark_job_server_jar"}
+"""Runner → the option that names the jar of its job server."""
+_OPENED = (
+    *("java.io", "java.lang", "java.lang.reflect", "java.net", "java.nio", "java.text", "java.time", "java.util"),
+    *("java.util.concurrent", "java.util.concurrent.atomic", "java.util.concurrent.locks", "sun.nio.ch"),
+)
+"""Packages into which Flink's and Spark's serializers reflect; Java 17 keeps them shut unless told."""
 
 
 def beam_options(runner: str, workers: int, flags: Sequence[str], known: Sequence[str]) -> PipelineOptions:
     """Beam's options for a runner; ``known`` are our own flags, to suggest when one is mistyped.
 
     Raises:
-      UserError: with the in-process runner, a flag that neither we nor Beam know (Beam only warns).
+      UserError: with the in-process runner, a flag that neither we nor Beam know (Beam only warns); with
+        another, no such runner, or a job server that could not start.
     """
     if runner != IN_PROCESS:
-        return PipelineOptions([f"--runner={runner}", *flags])
+        return _cluster_options(runner, flags)
     parser = _beam_parser()
     unknown = parser.parse_known_args(list(flags))[1]
     if unknown:
@@ -53,6 +67,30 @@ def beam_options(runner: str, workers: int, flags: Sequence[str], known: Sequenc
     return PipelineOptions(chosen)
 
 
+def _cluster_options(runner: str, flags: Sequence[str]) -> PipelineOptions:
+    """Options of a runner whose own flags may come from its job server: what nobody knows here is left to it."""
+    try:
+        kind = type(create_runner(runner)).__name__
+    except (ValueError, ImportError, AttributeError) as error:
+        raise UserError(f"--runner {runner}: {error}") from None
+    options = PipelineOptions([f"--runner={runner}", *flags])
+    if kind not in _JARS or options.view_as(PortableOptions).job_endpoint:
+        return options
+    server = options.view_as(JobServerOptions)
+    if not shutil.which(server.job_server_java_launcher):
+        raise UserError(
+            f"--runner {runner}: its job server needs Java, and there is no '{server.job_server_java_launcher}' "
+            "on the PATH; install a Java runtime (11 or newer), or name one with --job_server_java_launcher"
+        )
+    jar = options.get_all_options()[_JARS[kind]]
+    if jar and "://" not in jar and not Path(jar).is_file():
+        raise UserError(f"--{_JARS[kind]} {jar}: no such file (make flink-jar fetches Flink's)")
+    server.job_server_jvm_properties = server.job_server_jvm_properties or [
+        f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED
+    ]
+    return options
+
+
 def run_build(output: Path, plan: Plan, pending: Sequence[int], options: PipelineOptions, runner: str) -> None:
     """Build the pending shards (numbers) of the plan whose folder is below ``output``.
 
@@ -62,17 +100,45 @@ def run_build(output: Path, plan: Plan, pending: Sequence[int], options: Pipelin
     log = log_path(plan.options.output)  # also when the build is in a sibling folder, to be exchanged at its end
 
     def job() -> None:
-        pipeline = beam.Pipeline(
-            runner=FnApiRunner() if runner == IN_PROCESS else None,
-            options=options,
-        )
-        numbers = pipeline | "Shards" >> beam.Create(list(pending), reshuffle=False)
-        numbers | "Spread" >> beam.Reshuffle() | "Build" >> beam.ParDo(BuildShard(str(output)))
-        result = pipeline.run()
-        result.wait_until_finish()
+        with _made_runner(runner) as made:
+            pipeline = beam.Pipeline(runner=made, options=options)
+            numbers = pipeline | "Shards" >> beam.Create(list(pending), reshuffle=False)
+            numbers | "Spread" >> beam.Reshuffle() | "Build" >> beam.ParDo(BuildShard(str(output)))
+            result = pipeline.run()
+            result.wait_until_finish()
 
     with _logging_to(log), _Progress(output, plan, pending) as progress:
         _run_watched(job, progress.update, log)
+
+
+@contextmanager
+def _made_runner(name: str) -> Iterator[PipelineRunner]:
+    """The runner, whose job server, if it starts one, is gone at the end of the block with all it left behind.
+
+    Beam ends a job server in an exit handler, which our command skips, and by a handler of Ctrl-C, which
+    cannot be set outside the main thread; so the server is taken out of that wrapper and ended here.
+    """
+    if name == IN_PROCESS:
+        yield FnApiRunner()
+        return
+    runner = create_runner(name)
+    with ExitStack() as cleanup:
+        if hasattr(runner, "default_job_server"):
+            make = runner.default_job_server
+            # Flink leaves jars and upload folders of its embedded cluster, some 30 MB, when it is ended.
+            scratch = cleanup.enter_context(
+                tempfile.TemporaryDirectory(prefix="streetmask-", ignore_cleanup_errors=True)
+            )
+
+            def default_job_server(options: PipelineOptions) -> object:
+                options.view_as(JobServerOptions).job_server_jvm_properties += [f"-Djava.io.tmpdir={scratch}"]
+                server = make(options)
+                server = getattr(server, "_job_server", server)
+                cleanup.callback(server.stop)
+                return server
+
+            runner.default_job_server = default_job_server
+        yield runner
 
 
 def log_path(output: Path) -> Path:
@@ -131,6 +197,7 @@ def _run_watched(job: Callable[[], None], tick: Callable[[], None], log: Path) -
     except BaseException:
         worker_died.set()
         kill_workers()
+        finished.wait(_END_S)  # a job that ends when its job server does removes that one's files
         raise
     if worker_died.is_set() or failure:
         # Our hook stays: the threads of killed workers raise when nobody waits for them any more.

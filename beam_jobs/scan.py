@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from beam_jobs.annotation import BadInput, DeadLetter
@@ -43,11 +45,15 @@ class Pair(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """Pairs by key in sorted order, dead letters of files without a partner, and the annotations' format."""
+    """Pairs by key in sorted order, dead letters of files without a partner, and the annotations' format.
+
+    ``left_out`` counts the images of splits, mostly test, that have no annotation at all.
+    """
 
     pairs: list[Pair]
     dead_letters: list[DeadLetter]
     format: str
+    left_out: Mapping[str, int] = MappingProxyType({})
 
 
 def scan(folder: Path, format_name: str = "auto") -> Scan:
@@ -78,7 +84,22 @@ def scan(folder: Path, format_name: str = "auto") -> Scan:
     dead = [DeadLetter(*(text.encode("utf-8", "backslashreplace").decode() for text in letter)) for letter in dead]
     if not pairs and not dead:
         raise UserError(f"--input {folder}: no images with annotations of format {chosen.NAME} found")
-    return Scan(sorted(pairs), sorted(dead), chosen.NAME)
+    dead, left_out = _without_unannotated_splits(dead, {split_of(candidate.key) for candidate in found.candidates})
+    return Scan(sorted(pairs), sorted(dead), chosen.NAME, left_out)
+
+
+def _without_unannotated_splits(
+    dead: list[DeadLetter], annotated: Collection[str | None]
+) -> tuple[list[DeadLetter], Counter[str]]:
+    """Public test splits come without annotations: their images are no faults of the input."""
+    kept, left_out = [], Counter[str]()
+    for letter in dead:
+        split = split_of(letter.key)
+        if letter.code == "no_annotation" and split is not None and split not in annotated:
+            left_out[split] += 1
+        else:
+            kept.append(letter)
+    return kept, left_out
 
 
 def split_of(key: str) -> str | None:

@@ -83,8 +83,6 @@ BOX = [[10, 10], [50, 10], [50, 20], [10, 20]]
 def _png(mode: str, size: tuple[int, int] = SIZE) -> bytes:
     buffer = io.BytesIO()
     ids = np.random.default_rng(1).integers(0, 3, size).astype(np.uint8)
-    if mode == "ours":
-        return encode_mask(ids)
     Image.fromarray(ids * 255 if mode == "1" else ids).convert(mode).save(buffer, "PNG")
     return buffer.getvalue()
 

@@ -19,7 +19,7 @@ def letters(folder: Path) -> dict[str, tuple[str, str]]:
 
 def test_pairs_come_sorted_by_key_with_sizes_and_times_of_both_files(tmp_path):
     make_streets(tmp_path, splits={"val": 2, "train": 3})
-    pairs, dead, _ = scan(tmp_path)
+    pairs, dead, *_ = scan(tmp_path)
     assert [pair.key for pair in pairs] == [
         "train/drive00/frame0000",
         "train/drive00/frame0002",
@@ -95,7 +95,7 @@ def test_names_with_special_characters_are_names(tmp_path):
     names = ["a b", "[x]*?", "100%", "zwei\nzeilen", "e\u0301", "\u00e9"]
     for number, name in enumerate(names):
         write_street(tmp_path, f"train/drive00/{name}", seed=number)
-    pairs, dead, _ = scan(tmp_path)
+    pairs, dead, *_ = scan(tmp_path)
     assert sorted(pair.key for pair in pairs) == sorted(f"train/drive00/{name}" for name in names)
     assert dead == []
 
@@ -137,3 +137,13 @@ def test_a_folder_that_is_missing_a_file_or_empty_is_the_users_mistake(tmp_path)
 def test_the_first_folder_that_bears_a_splits_name_is_it_and_all_folders_are_the_group(key, split, group):
     assert split_of(key) == split
     assert group_of(key) == group
+
+
+def test_a_split_without_any_annotation_is_left_out_and_counted(tmp_path):
+    make_streets(tmp_path, splits={"train": 2, "test": 3})
+    for path in (tmp_path / "gtFine" / "test").rglob("*.json"):
+        path.unlink()
+    found = scan(tmp_path)
+    assert len(found.pairs) == 2
+    assert found.dead_letters == []
+    assert dict(found.left_out) == {"test": 3}

@@ -28,7 +28,7 @@ TREES = frozenset(
     (
         *("leftimg8bit", "images", "image", "imgs", "img", "jpegimages"),
         *("gtfine", "gtcoarse", "annotations", "annotation", "labels", "label", "json", "jsons"),
-        *("masks", "mask", "segmentation", "segmentationclass", "polygons", "v2.0", "v1.2"),
+        *("masks", "mask", "segmentation", "segmentationclass", "sem_seg", "polygons", "v2.0", "v1.2"),
     )
 )
 """Folder names that tell images from annotations and are no part of a key, in lower case."""
