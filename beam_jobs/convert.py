@@ -65,16 +65,16 @@ def build_record(plan: Plan, pair: Pair, full_decode: bool) -> Built:
         mask = rasterize(annotation, size, plan.taxonomy, options)
     again = turn or not checked.keep or options.resize is not None
     image = decode_rgb(data, turn) if again or full_decode else None
-    picture = mask.picture
+    ids = mask.ids
     if image is not None and options.resize:
-        image, picture = _resize(image, picture, options)
+        image, picture = _resize(image, mask.picture, options)
+        ids = np.asarray(picture)
     image_format = checked.image_format
     if image is not None and again:
         data_to_store, image_format = encode_image(image, image_format == "jpeg", options.jpeg_quality)
     else:
         data_to_store = data
     counts = mask.counts + _image_counts(pair, checked, turn, again)
-    ids = np.asarray(picture)
     record = Record(pair.key, pair.image, ids.shape[0], ids.shape[1], data_to_store, image_format, encode_mask(ids))
     sums = channel_sums(image) if full_decode and image is not None else None
     return Built(record, class_pixels(ids), counts, sums)

@@ -18,9 +18,10 @@ DEFAULTS = BuildOptions()
 
 
 class Mask(NamedTuple):
-    """A drawn mask (mode L), and counts of what was good but odd."""
+    """A mask as a picture (mode L) and as uint8 (height, width), and counts of what was good but odd."""
 
     picture: Image.Image
+    ids: np.ndarray
     counts: Counter[str]
 
 
@@ -42,9 +43,11 @@ def rasterize(
       BadInput: an object that the options do not allow.
     """
     if annotation.ids is not None:
-        return Mask(_map_ids(annotation.ids, taxonomy, options), Counter(annotation.counts))
+        ids = _map_ids(annotation.ids, taxonomy, options)
+        return Mask(Image.fromarray(ids), ids, Counter(annotation.counts))
     height, width = size
-    picture = Image.new("L", (width, height), taxonomy.canvas_id)
+    ids = np.full(size, taxonomy.canvas_id, np.uint8)
+    picture = _picture_of(ids)
     draw = ImageDraw.Draw(picture)
     counts = Counter(annotation.counts)
     scale = np.array([width / (annotation.width or width), height / (annotation.height or height)])
@@ -63,7 +66,14 @@ def rasterize(
             polygon = _scale(shape, scale) if scaled else shape.polygon
             draw.polygon(polygon.ravel().tolist(), fill=class_id)
     counts["objects_reaching_outside"] += _reaching_outside(annotation.shapes, scale, size)
-    return Mask(picture, counts)
+    return Mask(picture, ids, counts)
+
+
+def _picture_of(ids: np.ndarray) -> Image.Image:
+    """A picture in the array's own memory: what is drawn is in the array, which saves a copy by way of bytes."""
+    picture = Image.frombuffer("L", ids.shape[::-1], ids, "raw", "L", 0, 1)
+    picture.readonly = 0  # drawing would copy it first
+    return picture
 
 
 def _scale(shape: Shape, scale: np.ndarray) -> np.ndarray:
@@ -112,7 +122,7 @@ def _bitmap(bitmap: np.ndarray, size: tuple[int, int]) -> Image.Image:
     return picture if bitmap.shape == size else picture.resize(size[::-1], Image.Resampling.NEAREST)
 
 
-def _map_ids(ids: np.ndarray, taxonomy: Taxonomy, options: BuildOptions) -> Image.Image:
+def _map_ids(ids: np.ndarray, taxonomy: Taxonomy, options: BuildOptions) -> np.ndarray:
     """A ready mask's values to class ids by the taxonomy's table."""
     table = taxonomy.mask_values
     unknown = np.flatnonzero((np.bincount(ids.ravel(), minlength=256) > 0) & (table < 0))
@@ -122,7 +132,7 @@ def _map_ids(ids: np.ndarray, taxonomy: Taxonomy, options: BuildOptions) -> Imag
             f"the mask holds value {unknown[0]}, which taxonomy {taxonomy.name} lacks (classes 0 to "
             f"{len(taxonomy.classes) - 1}, 255 ignored); add it to the taxonomy's ids or pass --unknown-labels ignore",
         )
-    return Image.fromarray(np.where(table < 0, IGNORE_ID, table).astype(np.uint8)[ids])
+    return np.where(table < 0, IGNORE_ID, table).astype(np.uint8)[ids]
 
 
 def fit_mask(

@@ -15,23 +15,24 @@ import shutil
 import signal
 import tempfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import JobServerOptions, PipelineOptions, PortableOptions
+from apache_beam.options.pipeline_options import JobServerOptions, PipelineOptions, PortableOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 
 from beam_jobs.plan import Plan, progress_path
 from beam_jobs.shards import BuildShard, sidecar_path
 from beam_jobs.storage import is_remote
-from configs.commands import RunError, UserError, native_stderr_to, progress_bar, refuse_unknown
+from configs.commands import RunError, UserError, did_you_mean, native_stderr_to, progress_bar, refuse_unknown
 
 IN_PROCESS = "DirectRunner"
 _POLL_S = 0.2
-_END_S = 2.0
 
 _JARS = {"FlinkRunner": "flink_job_server_jar", "SparkRunner": "spark_job_server_jar"}
 """Runner → the option that names the jar of its job server."""
@@ -49,10 +50,10 @@ def beam_options(runner: str, workers: int, flags: Sequence[str], known: Sequenc
       UserError: with the in-process runner, a flag that neither we nor Beam know (Beam only warns); with
         another, no such runner, or a job server that could not start.
     """
-    if runner != IN_PROCESS:
-        return _cluster_options(runner, flags)
     parser = _beam_parser()
     unknown = parser.parse_known_args(list(flags))[1]
+    if runner != IN_PROCESS:
+        return _cluster_options(runner, flags)
     if unknown:
         refuse_unknown(unknown, [*known, *parser._option_string_actions])
     workers = workers or len(
@@ -71,8 +72,11 @@ def _cluster_options(runner: str, flags: Sequence[str]) -> PipelineOptions:
     """Options of a runner whose own flags may come from its job server: what nobody knows here is left to it."""
     try:
         kind = type(create_runner(runner)).__name__
-    except (ValueError, ImportError, AttributeError) as error:
+    except ImportError as error:
         raise UserError(f"--runner {runner}: {error}") from None
+    except (ValueError, AttributeError):
+        names = StandardOptions.KNOWN_RUNNER_NAMES
+        raise UserError(f"--runner {runner}: there is no such runner{did_you_mean(runner, names)}") from None
     options = PipelineOptions([f"--runner={runner}", *flags])
     if kind not in _JARS or options.view_as(PortableOptions).job_endpoint:
         return options
@@ -83,8 +87,9 @@ def _cluster_options(runner: str, flags: Sequence[str]) -> PipelineOptions:
             "on the PATH; install a Java runtime (11 or newer), or name one with --job_server_java_launcher"
         )
     jar = options.get_all_options()[_JARS[kind]]
-    if jar and "://" not in jar and not Path(jar).is_file():
-        raise UserError(f"--{_JARS[kind]} {jar}: no such file (make flink-jar fetches Flink's)")
+    if jar and "://" not in jar and not zipfile.is_zipfile(jar):
+        what = "not a jar" if Path(jar).exists() else "no such file"
+        raise UserError(f"--{_JARS[kind]} {jar}: {what} (make flink-jar fetches Flink's)")
     server.job_server_jvm_properties = server.job_server_jvm_properties or [
         f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED
     ]
@@ -99,46 +104,64 @@ def run_build(output: Path, plan: Plan, pending: Sequence[int], options: Pipelin
     """
     log = log_path(plan.options.output)  # also when the build is in a sibling folder, to be exchanged at its end
 
-    def job() -> None:
-        with _made_runner(runner) as made:
+    with (
+        _logging_to(log),
+        _ended_by_sigterm(),
+        _made_runner(runner, options, log) as made,
+        _Progress(output, plan, pending) as progress,
+    ):
+
+        def job() -> None:
             pipeline = beam.Pipeline(runner=made, options=options)
             numbers = pipeline | "Shards" >> beam.Create(list(pending), reshuffle=False)
             numbers | "Spread" >> beam.Reshuffle() | "Build" >> beam.ParDo(BuildShard(str(output)))
             result = pipeline.run()
             result.wait_until_finish()
 
-    with _logging_to(log), _Progress(output, plan, pending) as progress:
         _run_watched(job, progress.update, log)
 
 
 @contextmanager
-def _made_runner(name: str) -> Iterator[PipelineRunner]:
-    """The runner, whose job server, if it starts one, is gone at the end of the block with all it left behind.
+def _made_runner(name: str, options: PipelineOptions, log: Path) -> Iterator[PipelineRunner]:
+    """The runner; a job server that it needs on this machine runs during the block and leaves nothing behind.
 
-    Beam ends a job server in an exit handler, which our command skips, and by a handler of Ctrl-C, which
-    cannot be set outside the main thread; so the server is taken out of that wrapper and ended here.
+    Beam would end that Java process in an exit handler, which our command skips, and in a handler of Ctrl-C,
+    which cannot be set in the job's thread; so the server is taken out of Beam's wrapper and is ours.
+
+    Raises:
+      RunError: the job server did not start.
     """
-    if name == IN_PROCESS:
-        yield FnApiRunner()
-        return
-    runner = create_runner(name)
+    runner = FnApiRunner() if name == IN_PROCESS else create_runner(name)
     with ExitStack() as cleanup:
-        if hasattr(runner, "default_job_server"):
-            make = runner.default_job_server
-            # Flink leaves jars and upload folders of its embedded cluster, some 30 MB, when it is ended.
+        if hasattr(runner, "default_job_server") and not options.view_as(PortableOptions).job_endpoint:
+            # Flink leaves some 30 MB in its temporary folder, however it ends.
             scratch = cleanup.enter_context(
                 tempfile.TemporaryDirectory(prefix="streetmask-", ignore_cleanup_errors=True)
             )
-
-            def default_job_server(options: PipelineOptions) -> object:
-                options.view_as(JobServerOptions).job_server_jvm_properties += [f"-Djava.io.tmpdir={scratch}"]
-                server = make(options)
-                server = getattr(server, "_job_server", server)
+            java = options.view_as(JobServerOptions)
+            java.job_server_jvm_properties = [f"-Djava.io.tmpdir={scratch}", *java.job_server_jvm_properties]
+            try:
+                server = getattr(runner.default_job_server(options), "_job_server", None)
+                service = server and server.start()
+            except Exception as error:
+                raise RunError(f"the job server of {name} did not start ({error}); details in {log}") from error
+            if server:
                 cleanup.callback(server.stop)
-                return server
-
-            runner.default_job_server = default_job_server
+                runner.create_job_service = lambda options: runner.create_job_service_handle(service, options)
         yield runner
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM, by which schedulers end a job, does as Ctrl-C does, so that no Java process is left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def log_path(output: Path) -> Path:
@@ -153,7 +176,11 @@ def _beam_parser():  # type: ignore[no-untyped-def]
     """A parser of all of Beam's options, made as `PipelineOptions` makes it for itself."""
     from apache_beam.options.pipeline_options import _BeamArgumentParser
 
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message} (Beam's own option)")
+
     parser = _BeamArgumentParser(allow_abbrev=False)
+    parser.error = refuse
     pending = [PipelineOptions]
     while pending:
         options = pending.pop()
@@ -197,7 +224,6 @@ def _run_watched(job: Callable[[], None], tick: Callable[[], None], log: Path) -
     except BaseException:
         worker_died.set()
         kill_workers()
-        finished.wait(_END_S)  # a job that ends when its job server does removes that one's files
         raise
     if worker_died.is_set() or failure:
         # Our hook stays: the threads of killed workers raise when nobody waits for them any more.

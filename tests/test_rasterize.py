@@ -28,7 +28,9 @@ def draw(*shapes: tuple[str, list], taxonomy: Taxonomy = TAXONOMY, unknown: str 
     annotation = Annotation(
         48, 64, [Shape(n, label, np.array(points, float).reshape(-1, 2)) for n, (label, points) in enumerate(shapes)]
     )
-    return np.asarray(rasterize(annotation, (48, 64), taxonomy, BuildOptions(unknown_labels=unknown)).picture)
+    mask = rasterize(annotation, (48, 64), taxonomy, BuildOptions(unknown_labels=unknown))
+    np.testing.assert_array_equal(np.asarray(mask.picture), mask.ids)  # they share their memory
+    return mask.ids
 
 
 def test_a_mask_is_height_by_width_with_edges_in_the_polygon():
