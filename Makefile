@@ -5,8 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 JOBS ?= 2
+BEAM := $(shell sed -n 's/^apache-beam==//p' constraints.txt)
+FLINK_JAR := .jars/flink-job-server.jar
+FLINK_PARTS := beam-runners-flink-1.19:2.62.0
 
-.PHONY: help install demo test test-slow check format bench-build lock clean
+.PHONY: help install demo test test-slow fuzz check format bench-build flink-jar lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +39,9 @@ test: $(INSTALLED)  ## all tests but the slow ones; at most 8 minutes on two cor
 test-slow: $(INSTALLED)  ## the slow tests; at most 30 minutes on two cores
 	$(BIN)/python -m pytest -m slow
 
+fuzz: $(INSTALLED)  ## 100,000 mutated annotation files; no traceback, no hang, no wrong mask
+	$(BIN)/python -m tests.fuzz --count 100000
+
 check: $(INSTALLED)  ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,6 +54,28 @@ format: $(INSTALLED)  ## let ruff format and mend what it can
 bench-build: $(INSTALLED)  ## the record builder against what people use; about 10 minutes, 5 GB of disk
 	$(BIN)/python -m pip install --quiet --no-deps --target .peers/build --upgrade -r tests/bench_peers_build.txt
 	$(BIN)/python -m tests.bench_build
+
+flink-jar: $(FLINK_JAR)  ## fetch the job server for --runner FlinkRunner into .jars; needs Maven
+
+# Beam's one-file job server of our version, with its newest Flink or with the older one. Where the registry has
+# neither, an older one in parts, under a jar that names them: it builds the same bytes (tests/test_flink.py).
+$(FLINK_JAR):
+	@command -v mvn >/dev/null || { echo "error: there is no mvn, which fetches Flink's job server (Debian: apt-get install maven)" >&2; exit 2; }
+	@rm -rf .jars && mkdir -p .jars/lib .jars/META-INF
+	@mvn() { command mvn -q -B -U "$$@" >>.jars/mvn.log 2>&1; }; \
+	get() { mvn dependency:get -Dtransitive=false -Dartifact=$$1 && mvn dependency:copy -Dartifact=$$1 -DoutputDirectory=$$2; }; \
+	for flink in 2.2 1.20; do \
+	  name=beam-runners-flink-$$flink-job-server; \
+	  if get org.apache.beam:$$name:$(BEAM) .jars; then mv .jars/$$name-$(BEAM).jar $@ && echo "$@: $$name $(BEAM)"; exit; fi; \
+	done; \
+	echo "no job server of Beam $(BEAM) to be had; trying the parts of $(FLINK_PARTS)"; \
+	get org.apache.beam:$(FLINK_PARTS) .jars/lib && get org.apache.beam:$(FLINK_PARTS):pom .jars && \
+	mvn -f .jars/$(subst :,-,$(FLINK_PARTS)).pom dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.jars/lib && \
+	get org.slf4j:slf4j-simple:1.7.30 .jars/lib && cd .jars && \
+	printf 'Main-Class: org.apache.beam.runners.flink.FlinkJobServerDriver\nClass-Path: \n' >META-INF/MANIFEST.MF && \
+	printf '  %s\n' lib/*.jar >>META-INF/MANIFEST.MF && \
+	$(PYTHON) -m zipfile -c $(notdir $@) META-INF && echo "$@: $(FLINK_PARTS)" || \
+	{ echo "error: Maven could not fetch Flink's job server; see .jars/mvn.log" >&2; exit 1; }
 
 lock:  ## resolve the newest allowed versions into constraints.txt
 	rm -rf .venv-lock

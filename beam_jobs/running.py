@@ -17,13 +17,22 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import NoReturn
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import JobServerOptions, PipelineOptions, PortableOptions, StandardOptions
+import grpc
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    JobServerOptions,
+    PipelineOptions,
+    PortableOptions,
+    SparkRunnerOptions,
+    StandardOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.job_server import SubprocessJobServer
 from apache_beam.runners.runner import PipelineRunner, create_runner
 
 from beam_jobs.plan import Plan, progress_path
@@ -34,7 +43,10 @@ from configs.commands import RunError, UserError, did_you_mean, native_stderr_to
 IN_PROCESS = "DirectRunner"
 _POLL_S = 0.2
 
-_JARS = {"FlinkRunner": "flink_job_server_jar", "SparkRunner": "spark_job_server_jar"}
+_JARS = {
+    "FlinkRunner": (FlinkRunnerOptions, "flink_job_server_jar"),
+    "SparkRunner": (SparkRunnerOptions, "spark_job_server_jar"),
+}
 """Runner → the option that names the jar of its job server."""
 _OPENED = (
     *("java.io", "java.lang", "java.lang.reflect", "java.net", "java.nio", "java.text", "java.time", "java.util"),
@@ -86,10 +98,11 @@ def _cluster_options(runner: str, flags: Sequence[str]) -> PipelineOptions:
             f"--runner {runner}: its job server needs Java, and there is no '{server.job_server_java_launcher}' "
             "on the PATH; install a Java runtime (11 or newer), or name one with --job_server_java_launcher"
         )
-    jar = options.get_all_options()[_JARS[kind]]
+    view, name = _JARS[kind]
+    jar = getattr(options.view_as(view), name)
     if jar and "://" not in jar and not zipfile.is_zipfile(jar):
         what = "not a jar" if Path(jar).exists() else "no such file"
-        raise UserError(f"--{_JARS[kind]} {jar}: {what} (make flink-jar fetches Flink's)")
+        raise UserError(f"--{name} {jar}: {what} (make flink-jar fetches Flink's)")
     server.job_server_jvm_properties = server.job_server_jvm_properties or [
         f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED
     ]
@@ -118,7 +131,9 @@ def run_build(output: Path, plan: Plan, pending: Sequence[int], options: Pipelin
             result = pipeline.run()
             result.wait_until_finish()
 
-        _run_watched(job, progress.update, log)
+        # A worker in this process prints its tracebacks; the bar has its own way to the terminal by now.
+        with open(log, "a", encoding="utf-8") as file, redirect_stderr(file):
+            _run_watched(job, progress.update, log)
 
 
 @contextmanager
@@ -142,13 +157,18 @@ def _made_runner(name: str, options: PipelineOptions, log: Path) -> Iterator[Pip
             java.job_server_jvm_properties = [f"-Djava.io.tmpdir={scratch}", *java.job_server_jvm_properties]
             try:
                 server = getattr(runner.default_job_server(options), "_job_server", None)
-                service = server and server.start()
+                if server:
+                    cleanup.callback(_stop, server)
+                    service = server.start()
+                    runner.create_job_service = lambda options: runner.create_job_service_handle(service, options)
             except Exception as error:
                 raise RunError(f"the job server of {name} did not start ({error}); details in {log}") from error
-            if server:
-                cleanup.callback(server.stop)
-                runner.create_job_service = lambda options: runner.create_job_service_handle(service, options)
         yield runner
+
+
+def _stop(server: SubprocessJobServer) -> None:
+    with suppress(AttributeError):  # Beam's, of a server that never became a process
+        server.stop()
 
 
 @contextmanager
@@ -211,7 +231,7 @@ def _run_watched(job: Callable[[], None], tick: Callable[[], None], log: Path) -
     def on_thread_exception(event: threading.ExceptHookArgs) -> None:
         if worker_died.is_set():
             return  # the others, which are killed along; the log may be closed by then
-        logging.getLogger(__name__).error("thread %s: %r", event.thread, event.exc_value)
+        _log_thread_exception(event)
         if event.thread and event.thread.name == "run_worker":
             worker_died.set()
 
@@ -237,6 +257,8 @@ def _run_watched(job: Callable[[], None], tick: Callable[[], None], log: Path) -
 
 def _cause(error: BaseException) -> str:
     """The one line of a Beam failure, hundreds of lines long, that says what happened."""
+    if isinstance(error, grpc.RpcError):
+        return f"the job server does not answer ({error.code().name}): killed, or out of memory?"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Changed)\b", line)]
     return (telling or lines or [repr(error)])[-1]
@@ -263,18 +285,24 @@ def kill_workers() -> None:
 
 @contextmanager
 def _logging_to(log: Path) -> Iterator[None]:
-    """Send all logging, which Beam's workers' is relayed to, to a new file, and native output after it."""
+    """Send all logging, which Beam's workers' is relayed to, to a new file; native output and dying threads too."""
     handler = logging.FileHandler(log, mode="w")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     previous, root.handlers, level = root.handlers, [handler], root.level
     root.setLevel(logging.INFO)
+    hook, threading.excepthook = threading.excepthook, _log_thread_exception
     with native_stderr_to(log):
         yield
     # Not after a failure: Beam's threads outlive it and go on telling of it, which belongs into the log too.
     root.handlers = previous
     root.setLevel(level)
+    threading.excepthook = hook
     handler.close()
+
+
+def _log_thread_exception(event: threading.ExceptHookArgs) -> None:
+    logging.getLogger(__name__).error("thread %s: %r", event.thread, event.exc_value)
 
 
 class _Progress:

@@ -1,6 +1,6 @@
 """Mutated annotation files of every format: no traceback, no hang, no wrong mask.
 
-    python -m tests.fuzz --count 100000             # TIMING
+    python -m tests.fuzz --count 100000                     # 3 min 40 s; 2 min 10 s of processor time
     python -m tests.fuzz --seed 7 --first 4711 --count 1    # one case again
 
 Each case takes a sound file of a format, damages it (flipped bits, cuts, slices that are gone, doubled or from

@@ -106,7 +106,7 @@ WRONG = [
     (b'{"objects": []}', "annotation_size", "imgHeight is missing"),
     (document(imgWidth=0), "annotation_size", "imgWidth is 0"),
     (document(imgWidth=-64), "annotation_size", "imgWidth is -64"),
-    (document(imgWidth="64"), "annotation_size", "imgWidth is \"64\""),
+    (document(imgWidth="64"), "annotation_size", 'imgWidth is "64"'),
     (document(imgWidth=True), "annotation_size", "imgWidth is true"),
     (document(imgWidth=64.5), "annotation_size", "imgWidth is 64.5"),
     (document(imgHeight=float("nan")), "annotation_size", "imgHeight is NaN"),

@@ -1,8 +1,8 @@
 """Make the golden masks of tests/test_golden_cityscapes.py with Cityscapes' own tools.
 
-    python -m venv /tmp/cityscapes
-    /tmp/cityscapes/bin/pip install cityscapesscripts==2.3.0
-    /tmp/cityscapes/bin/python tests/data/make_golden_cityscapes.py
+    python -m venv .venv-cityscapes
+    .venv-cityscapes/bin/pip install cityscapesscripts==2.3.0
+    .venv-cityscapes/bin/python tests/data/make_golden_cityscapes.py
 
 Writes ``tests/data/cityscapes/NAME_gtFine_polygons.json`` and ``NAME_gtFine_labelTrainIds.png``, both from a seed,
 drawn by ``cityscapesscripts.preparation.json2labelImg`` with train ids. The files in the repository were made with
