@@ -60,7 +60,7 @@ def build_record(plan: Plan, pair: Pair, full_decode: bool) -> Built:
     turned_sideways = turn and checked.orientation >= 5
     size = (checked.width, checked.height) if turned_sideways else (checked.height, checked.width)
     with about(pair.annotation):
-        annotation = reader.read(_annotation_bytes(plan, pair))
+        annotation = reader.read(_annotation_bytes(plan, pair), options.deleted_objects == "draw")
         _check_sizes(size, annotation, options)
         mask = rasterize(annotation, size, plan.taxonomy, options)
     again = turn or not checked.keep or options.resize is not None
@@ -91,10 +91,17 @@ def read_planned(path: Path, size: int, mtime_ns: int) -> bytes:
       InputChanged: it has not.
       BadInput: as `read_file` does.
     """
-    data = read_file(path)
-    status = path.stat()
+    changed = InputChanged(f"{path} changed while the build ran; build again with --overwrite")
+    try:
+        status = path.stat()
+    except OSError:
+        return read_file(path)  # which says why it cannot be read
+    # Before it is opened: to read a pipe that took the file's place would wait for ever.
     if (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
-        raise InputChanged(f"{path} changed while the build ran; build again with --overwrite")
+        raise changed
+    data = read_file(path)
+    if len(data) != size:
+        raise changed
     return data
 
 

@@ -35,7 +35,7 @@ from beam_jobs.annotation import BadInput
 from beam_jobs.formats import FORMATS, detect_format
 from beam_jobs.formats.base import Files, Format
 from beam_jobs.options import BuildOptions
-from beam_jobs.rasterize import rasterize
+from beam_jobs.rasterize import Mask, rasterize
 from configs.commands import ArgumentParser, RunError, UserError, progress_bar, run_command, say
 from configs.taxonomy import IGNORE_ID, Taxonomy
 
@@ -309,12 +309,12 @@ def run_case(reader: Format, seed: Seed, data: bytes, folder: Path, options: Bui
             annotation = reader.read(candidate.inline.encode() or data)
             if annotation.ids is not None and annotation.ids.shape != SIZE:
                 raise BadInput("size_differs", "as the builder says of ready masks")
-            picture = rasterize(annotation, SIZE, TAXONOMY, options).picture
+            mask = rasterize(annotation, SIZE, TAXONOMY, options)
         except BadInput as error:
             _check_message(str(error))
             outcomes[error.code] += 1
         else:
-            _check_mask(picture)
+            _check_mask(mask)
             outcomes["masks"] += 1
     return outcomes
 
@@ -323,12 +323,13 @@ class WrongMask(Exception):
     """A mask, or a message, that is not as it must be."""
 
 
-def _check_mask(picture: Image.Image) -> None:
-    ids = {value for value, count in enumerate(picture.histogram()) if count}
-    if (picture.height, picture.width) != SIZE or picture.mode != "L":
-        raise WrongMask(f"mask of size {picture.height}x{picture.width}, mode {picture.mode}")
-    if not ids <= ALLOWED:
+def _check_mask(mask: Mask) -> None:
+    if mask.ids.shape != SIZE or mask.ids.dtype != np.uint8:
+        raise WrongMask(f"mask of shape {mask.ids.shape}, {mask.ids.dtype}")
+    if not set(np.unique(mask.ids).tolist()) <= ALLOWED:
         raise WrongMask("mask with ids that the taxonomy lacks")
+    if not np.array_equal(np.asarray(mask.picture), mask.ids):
+        raise WrongMask("mask whose picture is another")
 
 
 def _check_message(message: str) -> None:

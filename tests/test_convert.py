@@ -91,3 +91,16 @@ def test_bytes_after_the_end_and_a_wrong_suffix_are_counted(tmp_path):
     plan, pair = planned_pair(tmp_path)
     counts = build_record(plan, pair, full_decode=False).counts
     assert counts["images_with_bytes_after_the_end"] == counts["images_of_another_suffix"] == 1
+
+
+def test_deleted_objects_are_left_out_or_drawn(tmp_path):
+    box = [[10, 10], [40, 10], [40, 30], [10, 30]]
+    objects = [{"label": "car", "polygon": box, "deleted": 1}]
+    write_street(tmp_path, "train/a/x", objects=objects)
+    plan, pair = planned_pair(tmp_path)
+    built = build_record(plan, pair, full_decode=False)
+    assert (decoded(built.record)[1] == 255).all()
+    assert built.counts["objects_deleted"] == 1
+    plan, pair = planned_pair(tmp_path, deleted_objects="draw")
+    mask = decoded(build_record(plan, pair, full_decode=False).record)[1]
+    assert (mask[10:31, 10:41] == 8).all()  # class 8 of camvid11 is car

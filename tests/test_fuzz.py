@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from beam_jobs.annotation import Annotation
@@ -105,22 +106,28 @@ def test_an_exception_or_a_hang_fails_with_seed_case_and_input(capsys, monkeypat
     assert Path(line.rpartition("input ")[2]).read_bytes() == try_case(9, 0, tmp_path)[0]
 
 
+def mask_of(ids: np.ndarray, drawn: np.ndarray | None = None) -> Mask:
+    return Mask(fuzzer.Image.fromarray(ids if drawn is None else drawn), ids, Counter())
+
+
 @pytest.mark.parametrize(
-    ("picture", "message"),
+    ("mask", "message"),
     [
-        (fuzzer.Image.new("L", SIZE, 0), "mask of size 64x48, mode L"),
-        (fuzzer.Image.new("L", SIZE[::-1], 3), "mask with ids that the taxonomy lacks"),
-        (fuzzer.Image.new("L", SIZE[::-1], 254), "mask with ids that the taxonomy lacks"),
+        (mask_of(np.zeros(SIZE[::-1], np.uint8)), r"mask of shape \(64, 48\), uint8"),
+        (mask_of(np.zeros(SIZE, np.int32)), r"mask of shape \(48, 64\), int32"),
+        (mask_of(np.full(SIZE, 3, np.uint8)), "mask with ids that the taxonomy lacks"),
+        (mask_of(np.full(SIZE, 254, np.uint8)), "mask with ids that the taxonomy lacks"),
+        (mask_of(np.zeros(SIZE, np.uint8), np.ones(SIZE, np.uint8)), "mask whose picture is another"),
     ],
-    ids=["size", "next id", "another id"],
+    ids=["size", "type", "next id", "another id", "picture"],
 )
-def test_a_wrong_mask_fails(monkeypatch, picture, message):
+def test_a_wrong_mask_fails(monkeypatch, mask, message):
     monkeypatch.setattr(fuzzer, "mutate", lambda data, dice: data)
-    monkeypatch.setattr(fuzzer, "rasterize", lambda *_: Mask(picture, Counter()))
+    monkeypatch.setattr(fuzzer, "rasterize", lambda *_: mask)
     with pytest.raises(RunError, match="WrongMask"):
         fuzz(1, 0)
     with pytest.raises(fuzzer.WrongMask, match=message):
-        fuzzer._check_mask(picture)
+        fuzzer._check_mask(mask)
 
 
 def test_a_mistyped_flag_is_the_users_mistake():

@@ -45,8 +45,8 @@ def test_masks_are_those_of_cityscapes_own_tools(path):
     annotation = cityscapes.read(path.read_bytes())
     assert annotation.height is not None
     assert annotation.width is not None
-    mask = rasterize(annotation, (annotation.height, annotation.width), CITYSCAPES).picture
-    np.testing.assert_array_equal(np.asarray(mask), golden_of(path))
+    mask = rasterize(annotation, (annotation.height, annotation.width), CITYSCAPES).ids
+    np.testing.assert_array_equal(mask, golden_of(path))
 
 
 # The table of public course notebooks for IDD, row by row: class id → labels.
@@ -81,7 +81,7 @@ BOX = np.array([(10.0, 4.0), (19.0, 4.0), (19.0, 8.0), (10.0, 8.0)])
 def idd_mask(*labels: str) -> np.ndarray:
     """One box, drawn with each of the labels in turn, in 48x64."""
     shapes = [Shape(number, label, BOX) for number, label in enumerate(labels)]
-    return np.asarray(rasterize(Annotation(48, 64, shapes), (48, 64), IDD).picture)
+    return rasterize(Annotation(48, 64, shapes), (48, 64), IDD).ids
 
 
 def test_idds_table_is_whole():

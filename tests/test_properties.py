@@ -56,7 +56,9 @@ def scenes(coordinate: st.SearchStrategy[float], least: int = 3) -> st.SearchStr
 
 def draw(scene: list[tuple[str, list]]) -> np.ndarray:
     shapes = [Shape(n, label, np.array(ring, float).reshape(-1, 2)) for n, (label, ring) in enumerate(scene)]
-    return np.asarray(rasterize(Annotation(HEIGHT, WIDTH, shapes), SIZE, TAXONOMY).picture)
+    mask = rasterize(Annotation(HEIGHT, WIDTH, shapes), SIZE, TAXONOMY)
+    np.testing.assert_array_equal(np.asarray(mask.picture), mask.ids)
+    return mask.ids
 
 
 def covered(ring: list[list[float]]) -> np.ndarray:
@@ -129,7 +131,7 @@ def test_polygons_of_a_smaller_annotation_are_drawn_as_if_scaled_before(scene, f
     )
     size = (HEIGHT * factor, WIDTH * factor)
     np.testing.assert_array_equal(
-        rasterize(small, size, TAXONOMY, options).picture, rasterize(large, size, TAXONOMY, options).picture
+        rasterize(small, size, TAXONOMY, options).ids, rasterize(large, size, TAXONOMY, options).ids
     )
 
 
@@ -173,7 +175,7 @@ def test_deleted_objects_might_as_well_not_be_there(entries):
     objects = [{"label": label, "polygon": ring, "deleted": deleted} for label, ring, deleted in entries]
     data = json.dumps({"imgHeight": HEIGHT, "imgWidth": WIDTH, "objects": objects}).encode()
     kept = [(label, ring) for label, ring, deleted in entries if deleted not in (1, "1")]
-    np.testing.assert_array_equal(rasterize(cityscapes.read(data), SIZE, TAXONOMY).picture, draw(kept))
+    np.testing.assert_array_equal(rasterize(cityscapes.read(data), SIZE, TAXONOMY).ids, draw(kept))
 
 
 @pytest.mark.parametrize("reader", FORMATS, ids=[reader.NAME for reader in FORMATS])
@@ -244,7 +246,7 @@ def read_or_refuse(reader: Format, data: bytes) -> None:
     ids, said = {255}, "none"
     try:
         annotation = reader.read(data)
-        mask = np.asarray(rasterize(annotation, SIZE, TAXONOMY, BuildOptions(unknown_labels="ignore")).picture)
+        mask = rasterize(annotation, SIZE, TAXONOMY, BuildOptions(unknown_labels="ignore")).ids
         ids = set(np.unique(mask).tolist())
     except BadInput as error:
         said = f"{error.code}: {error}"

@@ -21,6 +21,7 @@ from beam_jobs.annotation import Annotation, BadInput, DeadLetter
 COORDINATE_LIMIT = 1e6  # Pillow turns coordinates into C ints; far outside they draw garbage or nothing
 LARGEST_SIDE = 2**31 - 1  # of a PNG
 LONGEST_LABEL = 200
+_PIECE = 2**20
 DEEPEST = 200
 """JSON nested deeper than this is no annotation."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -84,8 +85,11 @@ class Format(Protocol):
     def find(self, files: Files) -> Found:
         """Pair images and annotations. Raises `BadInput` when a file for many images is damaged."""
 
-    def read(self, data: bytes) -> Annotation:
-        """One image's annotation from the bytes of its file or of its inline part. Raises `BadInput`."""
+    def read(self, data: bytes, keep_deleted: bool = False) -> Annotation:
+        """One image's annotation from the bytes of its file or of its inline part. Raises `BadInput`.
+
+        ``keep_deleted`` keeps objects that the format marks as deleted, where it has such a mark.
+        """
 
 
 def image_key(path: PurePosixPath) -> str | None:
@@ -162,7 +166,13 @@ def is_too_deep(data: bytes) -> bool:
     """Whether brackets, wherever they stand, nest deeper than `DEEPEST`."""
     steps = np.zeros(256, np.int32)
     steps[[ord("["), ord("{")]], steps[[ord("]"), ord("}")]] = 1, -1
-    return bool(len(data)) and int(np.cumsum(steps[np.frombuffer(data, np.uint8)]).max()) > DEEPEST
+    depth = 0
+    for start in range(0, len(data), _PIECE):  # in pieces: the sums take 12 times the memory of the bytes
+        depths = depth + np.cumsum(steps[np.frombuffer(data[start : start + _PIECE], np.uint8)])
+        if depths.max() > DEEPEST:
+            return True
+        depth = int(depths[-1])
+    return False
 
 
 def read_object(value: Any, what: str) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def _frames(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def read(data: bytes) -> Annotation:
+def read(data: bytes, keep_deleted: bool = False) -> Annotation:
     """One frame's inline part to an `Annotation`. Raises `BadInput`."""
     shapes: list[Shape] = []
     counts: Counter[str] = Counter()

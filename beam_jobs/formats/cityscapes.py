@@ -59,7 +59,7 @@ def annotation_key(path: PurePosixPath) -> str | None:
     return tree_key(path, match["frame"]) if match else None
 
 
-def read(data: bytes) -> Annotation:
+def read(data: bytes, keep_deleted: bool = False) -> Annotation:
     """The bytes of a polygon file to an `Annotation`.
 
     Objects marked deleted are dropped before anything else of them is looked at.
@@ -72,7 +72,7 @@ def read(data: bytes) -> Annotation:
     kept = [
         (number, entry)
         for number, entry in enumerate(objects)
-        if not (isinstance(entry, dict) and is_true(entry.get("deleted")))
+        if keep_deleted or not (isinstance(entry, dict) and is_true(entry.get("deleted")))
     ]
     return Annotation(
         height=read_size(values, "imgHeight"),

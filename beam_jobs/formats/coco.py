@@ -113,7 +113,7 @@ def _id(value: Any) -> str | None:
     return str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
 
 
-def read(data: bytes) -> Annotation:
+def read(data: bytes, keep_deleted: bool = False) -> Annotation:
     """One image's inline part to an `Annotation`. Raises `BadInput`."""
     values = read_object(parse_json(data), "the image's entry")
     size = (read_size(values, "height"), read_size(values, "width"))

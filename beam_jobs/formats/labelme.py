@@ -52,7 +52,7 @@ def find(files: Files) -> Found:
     return pair_by_key(files)
 
 
-def read(data: bytes) -> Annotation:
+def read(data: bytes, keep_deleted: bool = False) -> Annotation:
     """The bytes of a file to an `Annotation`. Raises `BadInput`."""
     values = read_object(parse_json(data), "the file")
     entries = [read_object(entry, f"object {number}") for number, entry in enumerate(read_list(values, "shapes"))]

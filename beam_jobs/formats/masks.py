@@ -66,7 +66,7 @@ def is_map(path: PurePosixPath) -> bool:
     return path.suffix.lower() in _SUFFIXES and _tree(path) in MASK_TREES | _OTHER_TREES
 
 
-def read(data: bytes) -> Annotation:
+def read(data: bytes, keep_deleted: bool = False) -> Annotation:
     """The bytes of a mask to an `Annotation` that holds its values. Raises `BadInput`."""
     if not data:
         raise BadInput("annotation_empty", "the file is empty")

@@ -68,7 +68,7 @@ def _entries(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def read(data: bytes) -> Annotation:
+def read(data: bytes, keep_deleted: bool = False) -> Annotation:
     """One image's inline part to an `Annotation`. Raises `BadInput`."""
     regions = read_object(parse_json(data), "the image's entry").get("regions")
     if isinstance(regions, dict):  # version 1

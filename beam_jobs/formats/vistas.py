@@ -54,7 +54,7 @@ def _polygons_key(path: PurePosixPath) -> str | None:
     return None if another else json_key(path)
 
 
-def read(data: bytes) -> Annotation:
+def read(data: bytes, keep_deleted: bool = False) -> Annotation:
     """The bytes of a polygon file to an `Annotation`. Raises `BadInput`."""
     values = read_object(parse_json(data), "the file")
     entries = []
