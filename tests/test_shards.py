@@ -123,7 +123,8 @@ def test_a_size_that_differs_is_told_height_first(tmp_path):
     path.write_text(json.dumps({"imgHeight": 64, "imgWidth": 48, "objects": []}))
     (letter,) = build_one(tmp_path / "in", tmp_path / "out").dead_letters
     assert letter.message == (
-        "gtFine/train/a/b_gtFine_polygons.json: the image is 48x64, its annotation says 64x48 (height x width); --set rescale_polygons=true scales it"
+        "gtFine/train/a/b_gtFine_polygons.json: the image is 48x64, its annotation says 64x48 (height x width); "
+        "--set rescale_polygons=true scales it"
     )
 
 
