@@ -38,7 +38,8 @@ def test_a_flag_that_neither_we_nor_beam_know_is_the_users_mistake():
         beam_options("DirectRunner", 1, ["--job_nam=x"], ["--shards"])
 
 
-def test_a_portable_runners_own_flags_are_left_to_it():
+def test_a_portable_runners_own_flags_are_left_to_it(monkeypatch):
+    monkeypatch.setattr(running.shutil, "which", lambda name: name)  # as if Java were there
     options = beam_options("FlinkRunner", 1, ["--flink_odd_option=3"], [])
     assert options.view_as(StandardOptions).runner == "FlinkRunner"
 
