@@ -71,11 +71,11 @@ def test_the_mask_is_that_of_the_polygons_cut_to_whole_pixels(tmp_path):
 
 def test_a_file_without_a_partner_is_a_dead_letter(tmp_path):
     whole_tree(tmp_path, "training", "abc")
-    write_images(tmp_path, "testing/images/t.jpg")
+    write_images(tmp_path, "training/images/t.jpg")
     write_json(tmp_path, "training/v2.0/polygons/lonely.json", document())
     assert [(key, code) for key, code, _ in letters(tmp_path)] == [
-        ("testing/t", "no_annotation"),
         ("training/lonely", "no_image"),
+        ("training/t", "no_annotation"),
     ]
 
 
