@@ -106,7 +106,9 @@ def run_peer(images: Path, output: Path, count: int, peers: Path) -> float:
 
 def measure(folder: Path, count: int, workers: int, peers: Path, sizes: Sequence[int]) -> Report:
     """All figures, as a report with its bars."""
-    report = Report("Building records", f"make bench-build, {count} images of 1920x1080, {workers} workers")
+    listed = " ".join(map(str, sizes))
+    command = f"python -m tests.bench_build --images {count} --workers {workers} --sizes {listed}"
+    report = Report("Building records", f"{command}` (`make bench-build` installs the peers)")
     images = make_images(folder / f"images{count}", count)
     output = folder / "out"
     peer_s, pool_s, ours = [], [], []

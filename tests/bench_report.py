@@ -57,7 +57,7 @@ class Report:
             [
                 f"## {self._title}",
                 "",
-                f"`{self._command}`, on {machine}.",
+                f"`{self._command}, on {machine}.",
                 "",
                 "| | per second | ratio |",
                 "|---|---|---|",
