@@ -1,7 +1,7 @@
 """Masks as PNG files: 8-bit grey, class ids as levels, so that every reader gives the ids back.
 
 Written here and not by Pillow because masks are long runs of one value: run-length deflate over rows
-without a filter is 2.4 times faster with zlib-ng than Pillow's (``make bench-build``). Run-length deflate
+without a filter is a good deal faster with zlib-ng than Pillow's encoder. Run-length deflate
 searches no hash table, so its bytes do not depend on the processor, and they are those of zlib itself.
 """
 
@@ -39,7 +39,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 def class_pixels(ids: np.ndarray) -> np.ndarray:
     """int64 (256,): how many pixels of a mask, uint8 (height, width), hold each id.
 
-    Counts runs and not pixels, which is twice as fast as Pillow's histogram on street masks.
+    Counts runs and not pixels: street masks have few of them.
     """
     flat = ids.ravel()
     starts = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1))
