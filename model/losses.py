@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-import keras
 from keras import ops
 
 from configs.taxonomy import IGNORE_ID
@@ -195,13 +194,3 @@ def make_loss(name: str, class_weights: Sequence[float] | None = None) -> Loss:
 
 
 LOSS_NAMES = ("cross_entropy", "dice_loss", "cce_dice_loss")
-
-
-def zero_statistics(loss: Loss, classes: int) -> Statistics:
-    """The statistics of no pixel at all, to start a sum with."""
-    nothing = score(
-        ops.full((1, 1, 1), IGNORE_ID, dtype="int32"),
-        ops.zeros((1, 1, 1, classes), dtype=keras.config.floatx()),
-        "softmax",
-    )
-    return loss.statistics(nothing)
