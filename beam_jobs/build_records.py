@@ -7,7 +7,8 @@
 
 Plan → build → reconcile: the plan alone decides the bytes; a killed build goes on when the same command is
 run again; the output is a data set once manifest.json is there. What cannot be built is listed with its
-reason in dead_letters.jsonl. Flags that are not listed here are Beam's own.
+reason in dead_letters.jsonl. Flags that are not listed here are Beam's own; those that only a cluster's job server
+knows come last, after a lone ``--``.
 """
 
 from __future__ import annotations
@@ -57,9 +58,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder = as_location(parser.parse_args(arguments[1:]).folder)
         summarize(finalize(folder), folder)
         return
-    options, beam_flags = parse_options(arguments)
+    options, beam_flags, cluster_flags = parse_options(arguments)
     command_line = " ".join(["python -m beam_jobs.build_records", *arguments])
-    build(options, beam_flags, command_line)
+    build(options, beam_flags, cluster_flags, command_line)
 
 
 def build_parser() -> ArgumentParser:
@@ -95,16 +96,19 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
-def parse_options(arguments: Sequence[str]) -> tuple[BuildOptions, list[str]]:
-    """Our options, and the flags that are Beam's. Raises `UserError`."""
+def parse_options(arguments: Sequence[str]) -> tuple[BuildOptions, list[str], list[str]]:
+    """Our options, the flags that must be Beam's, and those after a lone ``--``. Raises `UserError`."""
     parser = build_parser()
-    ours, beam_flags = parser.parse_known_args(list(arguments))
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    ours, beam_flags = parser.parse_known_args(list(arguments[:end]))
     flags = {key: value for key, value in vars(ours).items() if key not in ("config", "overrides")}
     options = load_config(BuildOptions, ours.config, ours.overrides, flags)
-    return options, [flag for flag in beam_flags if flag != "--"]
+    return options, beam_flags, list(arguments[end + 1 :])
 
 
-def build(options: BuildOptions, beam_flags: Sequence[str] = (), command_line: str = "") -> Outcome | None:
+def build(
+    options: BuildOptions, beam_flags: Sequence[str] = (), cluster_flags: Sequence[str] = (), command_line: str = ""
+) -> Outcome | None:
     """Plan, build and reconcile; None when the output already holds exactly this.
 
     Raises:
@@ -112,7 +116,7 @@ def build(options: BuildOptions, beam_flags: Sequence[str] = (), command_line: s
       RunError: workers failed or too much of the input is bad.
     """
     started = time.monotonic()
-    runner_options = beam_options(options.runner, options.workers, beam_flags, build_parser().flags())
+    runner_options = beam_options(options.runner, options.workers, beam_flags, build_parser().flags(), cluster_flags)
     options, source = _resolve_input(options)
     taxonomy = load_taxonomy(str(options.taxonomy))
     found = scan(source, options.format)

@@ -29,8 +29,11 @@ from pipelines.files import write_json
 PLAN_FOLDER = "plan"
 IMAGES_PER_SHARD = 64
 MOST_SHARDS = 128
+# Channel statistics need whole decodes, each of which costs as much as three checks of the file. So many bytes of
+# image files go by for each one, that its share of the time stays small; small images are nearly all taken.
+STATISTICS_BYTES = 14_000
 STATISTICS_EVERY = 32
-STATISTICS_ALL_BELOW = 512
+STATISTICS_LEAST = 16
 
 
 class PlannedShard(Config):
@@ -69,7 +72,7 @@ def make_plan(scan: Scan, folder: Path, taxonomy: Taxonomy, options: BuildOption
     measured = statistics_split(splits)
     for split, pairs in splits.items():
         ordered = sorted(pairs, key=lambda pair: stable_hash(options.salt, pair.key))
-        every = 1 if len(ordered) < STATISTICS_ALL_BELOW else STATISTICS_EVERY
+        every = statistics_step([pair.image_size for pair in ordered])
         count = shard_count(len(ordered), options.shards)
         for index in range(count):
             start, end = len(ordered) * index // count, len(ordered) * (index + 1) // count
@@ -100,6 +103,15 @@ def shard_count(images: int, wanted: int) -> int:
     """Number of shards of a split: as wanted, or one for every 64 images up to 128; never more than images."""
     automatic = min(-(-images // IMAGES_PER_SHARD), MOST_SHARDS)
     return max(1, min(wanted or automatic, images))
+
+
+def statistics_step(image_bytes: Sequence[int]) -> int:
+    """Of how many images one is decoded for the channel statistics, given the bytes of each image file.
+
+    More, the larger the files are, but never so many that fewer than `STATISTICS_LEAST` are decoded.
+    """
+    mean = sum(image_bytes) // max(len(image_bytes), 1)
+    return max(1, min(mean // STATISTICS_BYTES, STATISTICS_EVERY, len(image_bytes) // STATISTICS_LEAST))
 
 
 def write_plan(output: Path, plan: Plan) -> None:

@@ -55,19 +55,29 @@ _OPENED = (
 """Packages into which Flink's and Spark's serializers reflect; Java 17 keeps them shut unless told."""
 
 
-def beam_options(runner: str, workers: int, flags: Sequence[str], known: Sequence[str]) -> PipelineOptions:
-    """Beam's options for a runner; ``known`` are our own flags, to suggest when one is mistyped.
+def beam_options(
+    runner: str, workers: int, flags: Sequence[str], known: Sequence[str], cluster_flags: Sequence[str] = ()
+) -> PipelineOptions:
+    """Beam's options for a runner.
+
+    Args:
+      runner: its name, as after ``--runner``.
+      workers: processes of the in-process runner, 0 for one a core.
+      flags: Beam's own.
+      known: our own flags, to suggest when one is mistyped.
+      cluster_flags: what only a cluster's job server can judge.
 
     Raises:
-      UserError: with the in-process runner, a flag that neither we nor Beam know (Beam only warns); with
-        another, no such runner, or a job server that could not start.
+      UserError: a flag that neither we nor Beam know (Beam only warns); no such runner, or a job server that
+        could not start.
     """
     parser = _beam_parser()
-    unknown = parser.parse_known_args(list(flags))[1]
-    if runner != IN_PROCESS:
-        return _cluster_options(runner, flags)
+    unknown = parser.parse_known_args([*flags, *(cluster_flags if runner == IN_PROCESS else ())])[1]
     if unknown:
         refuse_unknown(unknown, [*known, *parser._option_string_actions])
+    if runner != IN_PROCESS:
+        return _cluster_options(runner, [*flags, *cluster_flags])
+    flags = [*flags, *cluster_flags]
     workers = workers or len(
         os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     )
@@ -81,7 +91,7 @@ def beam_options(runner: str, workers: int, flags: Sequence[str], known: Sequenc
 
 
 def _cluster_options(runner: str, flags: Sequence[str]) -> PipelineOptions:
-    """Options of a runner whose own flags may come from its job server: what nobody knows here is left to it."""
+    """Options of a runner that is checked to be there, with what its job server needs."""
     try:
         kind = type(create_runner(runner)).__name__
     except ImportError as error:

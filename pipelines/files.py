@@ -36,8 +36,12 @@ class AtomicFile:
         return self
 
     def write(self, data: bytes) -> None:
-        """Append bytes."""
-        self._file.write(data)
+        """Append bytes. Raises OSError that names the file, which a full disk's own error does not."""
+        try:
+            self._file.write(data)
+        except OSError as error:
+            error.filename = error.filename or str(self.path)
+            raise
         self._hash.update(data)
         self.size += len(data)
 

@@ -26,8 +26,8 @@ from typing import NamedTuple
 from beam_jobs.options import BuildOptions
 from beam_jobs.plan import Plan, make_plan, read_plan, write_plan
 from beam_jobs.scan import scan
-from beam_jobs.shards import build_shard
-from configs.commands import ArgumentParser, run_command, say
+from beam_jobs.shards import build_shard, tune_process
+from configs.commands import ArgumentParser, progress_bar, run_command, say
 from configs.taxonomy import load_taxonomy
 from tests.bench_data import make_images
 from tests.bench_report import Bar, Report
@@ -83,6 +83,7 @@ _plans: dict[str, Plan] = {}
 
 
 def _warm(output: str) -> None:
+    tune_process()
     _plans[output] = read_plan(Path(output))
     time.sleep(0.1)  # long enough that each worker gets one
 
@@ -112,10 +113,14 @@ def measure(folder: Path, count: int, workers: int, peers: Path, sizes: Sequence
     images = make_images(folder / f"images{count}", count)
     output = folder / "out"
     peer_s, pool_s, ours = [], [], []
+    bar = progress_bar(3 * REPEATS + len(sizes), "run", "measuring")
     for _ in range(REPEATS):  # in turn, so that a machine whose speed drifts drifts for all
         peer_s.append(run_peer(images, folder / "peer", PEER_IMAGES, peers) / PEER_IMAGES)
+        bar.update()
         pool_s.append(run_pool(images, output, workers) / count)
+        bar.update()
         ours.append(run_ours(images, output, workers))
+        bar.update()
     peer, pool = statistics.median(peer_s), statistics.median(pool_s)
     whole = statistics.median(run.whole_s for run in ours) / count
     working = statistics.median(run.working_s for run in ours) / count
@@ -135,6 +140,8 @@ def measure(folder: Path, count: int, workers: int, peers: Path, sizes: Sequence
         report.row(f"{size} images: {pace[-1]:.2f} ms an image, first to last", f"{1e3 / pace[-1]:.1f}", "")
         report.row(f"{size} images: {memory[-1]:.0f} MB, the largest process", "", "")
         shutil.rmtree(few)
+        bar.update()
+    bar.close()
     report.bar(Bar("memory_mb", max(memory), 500.0, at_most=True))
     report.bar(Bar("memory_spread", max(memory) / min(memory), 1.1, at_most=True))
     report.bar(Bar("time_spread", max(pace) / min(pace), 1.1, at_most=True))

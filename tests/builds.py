@@ -36,7 +36,7 @@ def arguments_for(streets: Path, output: Path, *more: object) -> list[object]:
 
 def planned(arguments: list[object], output: Path) -> Plan:
     """The plan of a command, written below ``output``, as the command itself makes it."""
-    options, _ = parse_options([str(argument) for argument in arguments])
+    options, *_ = parse_options([str(argument) for argument in arguments])
     plan = make_plan(scan(options.input), options.input, load_taxonomy(options.taxonomy), options, "")
     write_plan(output, plan)
     return plan

@@ -78,3 +78,16 @@ def test_json_of_half_a_surrogate_pair_can_be_written_and_read_back(tmp_path):
 def test_a_folder_that_is_missing_is_an_error_of_the_file_system(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "no" / "file", b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_a_full_disk_is_told_with_the_name_of_the_file_that_was_not_written(tmp_path):
+    def write() -> None:
+        with AtomicFile(tmp_path / "shard") as file:
+            file._file.close()
+            file._file = open("/dev/full", "wb", buffering=0)
+            file.write(b"abc")
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*shard'"):
+        write()
+    assert os.listdir(tmp_path) == []

@@ -613,6 +613,19 @@ def test_the_bytes_are_those_of_a_plain_loop(tmp_path, streets, command, flags):
     assert sum(split.records for split in read_manifest(tmp_path / "out").splits.values()) == 9
 
 
+def test_eight_workers_write_the_bytes_of_a_plain_loop(tmp_path, run_cli):
+    streets = make_streets(tmp_path / "in", splits={"train": 24, "val": 3}, drives=4)
+    write_pair(streets, next(case for case in BAD if case.code == "image_cut_off"))
+    more = ["--shards", "8", "--max-bad-fraction", "1"]
+    expected = for_loop(arguments_for(streets, tmp_path / "loop", *more), tmp_path / "loop")
+    assert len(expected) == 8 + 3
+    done = run_cli(
+        "beam_jobs.build_records", *arguments_for(streets, tmp_path / "out", *more, "--workers", "8"), cwd=tmp_path
+    )
+    assert (done.returncode, without_bars(done.stderr)) == (0, "")
+    assert shard_hashes(tmp_path / "out") == expected
+
+
 def test_neither_hash_seed_nor_folder_is_in_the_bytes_of_hostile_input(tmp_path, run_cli):
     # Dead letters, odd images and odd names too; the other hash seed is this process's own.
     streets = make_streets(tmp_path / "in", splits={"train": 2, "val": 1})

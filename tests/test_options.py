@@ -56,14 +56,14 @@ def test_flags_go_to_us_and_the_rest_to_beam(tmp_path):
     recipe = tmp_path / "r.yaml"
     recipe.write_text("taxonomy: idd21\nshards: 2\nworkers: 1\n")
     arguments = ["--config", str(recipe), "--set", "salt=x", "--shards", "5", "--resize", "48x64"]
-    options, beam_flags = parse_options([*arguments, "--overwrite", "--", "--job_name=j"])
+    options, beam_flags, after = parse_options([*arguments, "--overwrite", "--job_name=j", "--", "--odd", "--shards=1"])
     assert (options.taxonomy, options.shards, options.workers, options.salt) == ("idd21", 5, 1, "x")
     assert (options.resize, options.overwrite) == ((48, 64), True)
-    assert beam_flags == ["--job_name=j"]
+    assert (beam_flags, after) == (["--job_name=j"], ["--odd", "--shards=1"])
 
 
 def test_a_flag_that_is_not_given_keeps_the_recipes_value(tmp_path):
     recipe = tmp_path / "r.yaml"
     recipe.write_text("overwrite: true\nunknown_labels: skip\n")
-    options, _ = parse_options(["--config", str(recipe)])
+    options, *_ = parse_options(["--config", str(recipe)])
     assert (options.overwrite, options.unknown_labels) == (True, "skip")

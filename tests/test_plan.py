@@ -17,6 +17,7 @@ from beam_jobs.plan import (
     read_plan,
     read_planned_shard,
     shard_count,
+    statistics_step,
     write_plan,
 )
 from beam_jobs.scan import Pair, Scan, group_of, scan
@@ -108,11 +109,9 @@ def test_the_order_is_of_the_salted_hash_and_not_of_the_listing():
     assert plan_of(pairs).shards != plan_of(pairs, salt="other").shards
 
 
-def test_channel_statistics_take_every_training_image_of_a_small_set_and_one_in_32_of_a_large_one():
-    small = plan_of([*pairs_of(1, 20, "train/"), *pairs_of(1, 5, "val/")])
-    assert [sum(shard.statistics) for shard in small.shards] == [20, 0]
-    large = plan_of(pairs_of(1, 640, "train/"))
-    assert sum(sum(shard.statistics) for shard in large.shards) == 640 // 32
+def test_channel_statistics_are_of_the_training_images_alone():
+    shards = plan_of([*pairs_of(1, 20, "train/"), *pairs_of(1, 5, "val/")]).shards
+    assert [sum(shard.statistics) for shard in shards] == [20, 0]
     assert statistics_split(["test", "val"]) == "test"
     assert statistics_split([]) is None
 
@@ -188,3 +187,18 @@ def test_a_plan_that_is_missing_or_damaged_raises_what_its_callers_catch(tmp_pat
         (tmp_path / "plan" / "plan.json").write_text(text)
         with pytest.raises(ValueError, match="validation error"):
             read_plan(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("images", "each", "step"),
+    [
+        (10, 420_000, 1),  # 16 are always decoded, of fewer all
+        (400, 420_000, 25),  # 400 / 16
+        (4000, 420_000, 30),  # 420,000 / 14,000
+        (4000, 5_000_000, 32),  # never rarer
+        (367, 20_000, 1),
+        (0, 0, 1),
+    ],
+)
+def test_large_images_are_seldom_decoded_for_the_statistics_and_small_ones_often(images, each, step):
+    assert statistics_step([each] * images) == step

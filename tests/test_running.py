@@ -38,10 +38,14 @@ def test_a_flag_that_neither_we_nor_beam_know_is_the_users_mistake():
         beam_options("DirectRunner", 1, ["--job_nam=x"], ["--shards"])
 
 
-def test_a_portable_runners_own_flags_are_left_to_it(monkeypatch):
+def test_a_portable_runners_own_flags_are_left_to_it_after_two_dashes(monkeypatch):
     monkeypatch.setattr(running.shutil, "which", lambda name: name)  # as if Java were there
-    options = beam_options("FlinkRunner", 1, ["--flink_odd_option=3"], [])
+    options = beam_options("FlinkRunner", 1, [], [], ["--flink_odd_option=3"])
     assert options.view_as(StandardOptions).runner == "FlinkRunner"
+    with pytest.raises(UserError, match=r"unknown argument '--shrads'; did you mean '--shards'\?"):
+        beam_options("FlinkRunner", 1, ["--shrads=3"], ["--shards"])
+    with pytest.raises(UserError, match="unknown argument '--flink_odd_option'"):
+        beam_options("DirectRunner", 1, [], [], ["--flink_odd_option=3"])
 
 
 def test_the_log_stands_beside_the_output():
