@@ -76,7 +76,9 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes of the DirectRunner (default: one for every core)"
     )
-    parser.add_argument("--shards", type=int, metavar="N", help="shards per split (default: one for every 64 images)")
+    parser.add_argument(
+        "--shards", type=int, metavar="N", help="shards per split (default: about one for every 64 images)"
+    )
     parser.add_argument("--resize", type=parse_size, metavar="HxW", help="store images and masks at this size")
     parser.add_argument("--format", help="of the annotations (default: auto, by their content)")
     parser.add_argument(

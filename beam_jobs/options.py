@@ -64,7 +64,7 @@ class BuildOptions(Config):
     jpeg_quality: int = Field(default=95, ge=1, le=100)
     """Of images that must be encoded again."""
     shards: int = Field(default=0, ge=0, le=100_000)
-    """Per split; 0 makes one for every 64 images, at most 128. Never more than images."""
+    """Per split; 0 makes a power of two, about one for every 64 images, at most 128. Never more than images."""
     salt: str = "streetmask"
     """Changes the order of records and, without split folders, which groups are validation."""
     validation_fraction: float = Field(default=0.15, ge=0.0, lt=1.0)

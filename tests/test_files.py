@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 
@@ -85,7 +86,7 @@ def test_a_full_disk_is_told_with_the_name_of_the_file_that_was_not_written(tmp_
     def write() -> None:
         with AtomicFile(tmp_path / "shard") as file:
             file._file.close()
-            file._file = open("/dev/full", "wb", buffering=0)
+            file._file = io.FileIO("/dev/full", "w")
             file.write(b"abc")
 
     with pytest.raises(OSError, match=r"No space left on device: '.*shard'"):

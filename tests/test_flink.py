@@ -17,11 +17,11 @@ from pathlib import Path
 import grpc
 import pytest
 from apache_beam.options.pipeline_options import JobServerOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.portability.job_server import StopOnExitJobServer
 
-from beam_jobs import running
-from beam_jobs.running import _cause, _ended_by_sigterm, _made_runner, beam_options
+from beam_jobs import clusters
+from beam_jobs.clusters import cluster_runner
+from beam_jobs.running import _cause, _ended_by_sigterm, beam_options
 from configs.commands import RunError, UserError
 from pipelines.manifest import FILE_NAME
 from tests.builds import arguments_for, without_bars
@@ -35,7 +35,7 @@ LOCAL = ["--runner", "FlinkRunner", "--flink_master=[local]", "--environment_typ
 @pytest.fixture
 def java(monkeypatch):
     """Java as the options' check sees it, whether or not there is one."""
-    monkeypatch.setattr(running.shutil, "which", lambda name: f"/bin/{name}" if name == "java" else None)
+    monkeypatch.setattr(clusters.shutil, "which", lambda name: f"/bin/{name}" if name == "java" else None)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_the_users_own_properties_of_the_job_server_win(java):
 
 
 def test_a_job_server_that_runs_elsewhere_needs_no_java_and_no_jar(monkeypatch):
-    monkeypatch.setattr(running.shutil, "which", lambda name: None)
+    monkeypatch.setattr(clusters.shutil, "which", lambda name: None)
     assert jvm_properties("FlinkRunner", "--job_endpoint=host:8099", "--flink_job_server_jar=none.jar") == []
 
 
@@ -139,7 +139,7 @@ def test_the_job_server_lives_as_long_as_the_job_and_leaves_nothing(java, monkey
     life: list[str] = []
     scratch = flink_with(monkeypatch, JobServer(life))
     handler = signal.getsignal(signal.SIGINT)
-    with _made_runner("FlinkRunner", beam_options("FlinkRunner", 0, [], []), tmp_path / "log"):
+    with cluster_runner("FlinkRunner", beam_options("FlinkRunner", 0, [], []), tmp_path / "log"):
         life.append("job")
         assert Path(scratch[0]).is_dir()
     assert life == ["start", "job", "stop"]
@@ -151,7 +151,7 @@ def test_a_job_server_that_does_not_start_is_one_line_and_is_ended(java, monkeyp
     life: list[str] = []
     scratch = flink_with(monkeypatch, JobServer(life, RuntimeError("Service failed to start up with error 1")))
     options = beam_options("FlinkRunner", 0, [], [])
-    with pytest.raises(RunError) as caught, _made_runner("FlinkRunner", options, tmp_path / "log"):
+    with pytest.raises(RunError) as caught, cluster_runner("FlinkRunner", options, tmp_path / "log"):
         pytest.fail("the job ran")
     assert str(caught.value) == (
         "the job server of FlinkRunner did not start (Service failed to start up with error 1); "
@@ -159,11 +159,6 @@ def test_a_job_server_that_does_not_start_is_one_line_and_is_ended(java, monkeyp
     )
     assert life == ["start", "stop"]
     assert not Path(scratch[0]).exists()
-
-
-def test_the_in_process_runner_has_no_job_server(tmp_path):
-    with _made_runner("DirectRunner", beam_options("DirectRunner", 1, [], []), tmp_path / "log") as runner:
-        assert isinstance(runner, FnApiRunner)
 
 
 def test_a_job_server_that_went_away_is_told_in_words():

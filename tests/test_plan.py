@@ -86,7 +86,18 @@ def test_splits_are_stable_when_images_come_and_depend_on_the_salt():
 
 @pytest.mark.parametrize(
     ("images", "wanted", "count"),
-    [(1, 0, 1), (64, 0, 1), (65, 0, 2), (100_000, 0, 128), (10, 3, 3), (2, 8, 2), (0, 0, 1), (0, 4, 1)],
+    [
+        (1, 0, 1),
+        (64, 0, 1),
+        (65, 0, 2),
+        (400, 0, 8),
+        (2000, 0, 32),
+        (100_000, 0, 128),
+        (10, 3, 3),
+        (2, 8, 2),
+        (0, 0, 1),
+        (0, 4, 1),
+    ],
 )
 def test_the_number_of_shards_follows_from_images_and_shards_alone(images, wanted, count):
     assert shard_count(images, wanted) == count

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 
-from beam_jobs import running
+from beam_jobs import clusters, running
 from beam_jobs.running import _run_watched, beam_options, log_path
 from configs.commands import RunError, UserError
 
@@ -39,7 +39,7 @@ def test_a_flag_that_neither_we_nor_beam_know_is_the_users_mistake():
 
 
 def test_a_portable_runners_own_flags_are_left_to_it_after_two_dashes(monkeypatch):
-    monkeypatch.setattr(running.shutil, "which", lambda name: name)  # as if Java were there
+    monkeypatch.setattr(clusters.shutil, "which", lambda name: name)  # as if Java were there
     options = beam_options("FlinkRunner", 1, [], [], ["--flink_odd_option=3"])
     assert options.view_as(StandardOptions).runner == "FlinkRunner"
     with pytest.raises(UserError, match=r"unknown argument '--shrads'; did you mean '--shards'\?"):
