@@ -21,13 +21,13 @@ def test_content_keeps_the_aspect_ratio_and_fits(size, canvas, expected):
 
 
 def test_content_size_in_the_graph_is_the_same_number(tensorflow_ready):
-    from pipelines.fitting import content_size_of
+    from pipelines.fitting import Fitting, content_size_of
 
     random = np.random.default_rng(3)
     for _ in range(50):
         size, canvas = (tuple(int(v) for v in random.integers(1, 700, 2)) for _ in range(2))
         mask = np.zeros(size, np.uint8)
-        assert tuple(content_size_of(mask, canvas).numpy()) == content_size(size, canvas)
+        assert tuple(content_size_of(mask, Fitting(canvas, 1)).numpy()) == content_size(size, canvas)
 
 
 def test_round_up_gives_the_next_multiples():
@@ -36,10 +36,10 @@ def test_round_up_gives_the_next_multiples():
 
 
 def test_fit_fills_right_and_bottom_with_black_and_255(tensorflow_ready):
-    from pipelines.fitting import fit
+    from pipelines.fitting import Fitting, fit
 
     image, mask = np.full((10, 20, 3), 200, np.uint8), np.full((10, 20), 3, np.uint8)
-    fitted, fitted_mask = fit(image, mask, (10, 20), 16)
+    fitted, fitted_mask = fit(image, mask, Fitting((10, 20), 16))
     assert fitted.shape == (16, 32, 3)
     assert (fitted[:10, :20].numpy() == 200).all()
     assert fitted[10:].numpy().max() == 0
@@ -50,20 +50,20 @@ def test_fit_fills_right_and_bottom_with_black_and_255(tensorflow_ready):
 
 
 def test_fit_leaves_an_image_of_the_right_size_untouched(tensorflow_ready):
-    from pipelines.fitting import fit
+    from pipelines.fitting import Fitting, fit
 
     random = np.random.default_rng(0)
     image, mask = random.integers(0, 256, (32, 64, 3), np.uint8), random.integers(0, 11, (32, 64), np.uint8)
-    fitted, fitted_mask = fit(image, mask, (32, 64), 32)
+    fitted, fitted_mask = fit(image, mask, Fitting((32, 64), 32))
     np.testing.assert_array_equal(fitted, image)
     np.testing.assert_array_equal(fitted_mask, mask)
 
 
 def test_fit_invents_no_id_when_it_shrinks_a_mask(tensorflow_ready):
-    from pipelines.fitting import fit
+    from pipelines.fitting import Fitting, fit
 
     mask = np.tile(np.array([[0, 9], [9, 255]], np.uint8), (24, 32))
-    _, fitted = fit(np.zeros((48, 64, 3), np.uint8), mask, (20, 30), 32)
+    _, fitted = fit(np.zeros((48, 64, 3), np.uint8), mask, Fitting((20, 30), 32))
     assert set(np.unique(fitted)) <= {0, 9, 255}
 
 

@@ -57,6 +57,7 @@ def test_a_run_folder_holds_all_that_the_design_names(trained):
     rows = read_rows(trained)
     assert [(row["epoch"], row["step"]) for row in rows] == [("1", "3"), ("2", "6")]
     assert all(0 <= float(row["val_miou"]) <= 1 for row in rows)
+    assert all(0 < float(row["data_wait"]) < 1 for row in rows)
 
 
 def test_tensorboard_has_the_curves_and_the_same_pictures_each_epoch(trained):
