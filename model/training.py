@@ -97,7 +97,7 @@ class _Training:
     def _run_epoch(self, stopped: list[int]) -> None:
         started, first = time.monotonic(), self.state.batches
         self.callbacks.on_epoch_begin(self.state.epoch, {"batches_done": first})
-        batches = Waiting(self._epoch_batches())
+        batches = Waiting(self._epoch_batches)
         for batch in batches:
             value = float(self.step(batch, tf.constant(self.state.step, tf.int32)))
             if not np.isfinite(value):

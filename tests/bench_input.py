@@ -76,7 +76,7 @@ def decoding(records: Records, fitting: Fitting | None, epochs: int) -> Callable
         image, mask = decode_example(features)
         if fitting:
             image, mask = fit(image, mask, fitting)
-        return tf.size(image) + tf.size(mask)  # of sizes that only decoding tells: nothing is left out or copied
+        return image[0, 0, 0] + mask[0, 0]  # one pixel: nothing is copied, and nothing can be left out
 
     batches = (
         tf.data.Dataset.from_tensor_slices(features)

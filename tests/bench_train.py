@@ -2,8 +2,8 @@
 
     make bench-train          (or: python -m tests.bench_train)
 
-For the demo's recipe and, where STREETMASK_CAMVID names its images, for CamVid's: the loader alone, the step on one batch
-again and again without augmentation and with it, and a part of an epoch as `model.training` runs it.
+For the demo's recipe and, where STREETMASK_CAMVID names its images, for CamVid's: the loader alone, the step on one
+batch again and again without augmentation and with it, and a part of an epoch as `model.training` runs it.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def training_pace(recipe: Recipe, records: Records, steps: int) -> tuple[float, 
     step = make_step(recipe, records, recipe.augment)
     step(next(iter(epoch(recipe, records, 0))), 0)
     started, images = time.perf_counter(), 0
-    waiting = Waiting(epoch(recipe, records, 1).take(steps))
+    waiting = Waiting(lambda: epoch(recipe, records, 1).take(steps))
     for number, batch in enumerate(waiting):
         step(batch, number)
         images += len(batch[0])

@@ -67,6 +67,50 @@ def test_fit_invents_no_id_when_it_shrinks_a_mask(tensorflow_ready):
     assert set(np.unique(fitted)) <= {0, 9, 255}
 
 
+def test_stretching_fills_the_size_exactly(tensorflow_ready):
+    from pipelines.fitting import Fitting, content_size_of, fit
+
+    # The left half is class 1, the right half class 2: also when the width shrinks by 2 and the height grows by 1.5.
+    mask = np.repeat(np.array([[1, 2]], np.uint8), 20, axis=1).repeat(20, axis=0)
+    fitting = Fitting((30, 20), 16, "stretch")
+    _, fitted = fit(np.zeros((20, 40, 3), np.uint8), mask, fitting)
+    assert fitted.shape == (32, 32)
+    assert (fitted[:30, :10].numpy() == 1).all()
+    assert (fitted[:30, 10:20].numpy() == 2).all()
+    assert (fitted[30:].numpy() == 255).all()
+    assert tuple(content_size_of(mask, fitting).numpy()) == (30, 20)
+
+
+def test_whole_images_under_crop_keep_their_pixels_on_a_canvas_of_their_own(tensorflow_ready):
+    from pipelines.fitting import Fitting, content_size_of, fit
+
+    random = np.random.default_rng(0)
+    image, mask = random.integers(0, 256, (33, 50, 3), np.uint8), random.integers(0, 11, (33, 50), np.uint8)
+    fitting = Fitting((16, 16), 16, "crop")
+    fitted, fitted_mask = fit(image, mask, fitting)
+    assert fitted.shape == (48, 64, 3)
+    np.testing.assert_array_equal(fitted[:33, :50], image)
+    np.testing.assert_array_equal(fitted_mask[:33, :50], mask)
+    assert (fitted_mask[33:].numpy() == 255).all()
+    assert tuple(content_size_of(mask, fitting).numpy()) == (33, 50)
+
+
+@pytest.mark.parametrize("rule", ["letterbox", "stretch", "crop"])
+def test_scores_come_back_to_the_pixels_they_belong_to(tensorflow_ready, rule):
+    from pipelines.fitting import Fitting, content_size_of, fit, unfit
+
+    # Scores that are the fitted mask itself: brought back, they are the mask, but within a few pixels of an edge.
+    mask = np.zeros((40, 96), np.uint8)
+    mask[:20, 48:] = 1
+    fitting = Fitting((32, 48), 32, rule)
+    _, fitted = fit(np.zeros((40, 96, 3), np.uint8), mask, fitting)
+    scores = np.eye(2, dtype=np.float32)[np.where(fitted == 1, 1, 0)][None]
+    back = np.argmax(unfit(scores, content_size_of(mask, fitting), mask.shape)[0], axis=-1)
+    assert back.shape == (40, 96)
+    for rows, columns in ((slice(0, 17), slice(51, 96)), (slice(23, 40), slice(0, 96)), (slice(0, 40), slice(0, 45))):
+        np.testing.assert_array_equal(back[rows, columns], mask[rows, columns])
+
+
 def test_unfit_brings_scores_to_the_images_own_size(tensorflow_ready):
     from pipelines.fitting import unfit
 
