@@ -9,7 +9,7 @@ BEAM := $(shell sed -n 's/^apache-beam==//p' constraints.txt)
 FLINK_JAR := .jars/flink-job-server.jar
 FLINK_PARTS := beam-runners-flink-1.19:2.62.0
 
-.PHONY: help install demo test test-slow fuzz check format bench-build flink-jar lock clean
+.PHONY: help install demo test test-slow fuzz check format bench bench-build bench-input bench-train flink-jar lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,16 @@ format: $(INSTALLED)  ## let ruff format and mend what it can
 bench-build: $(INSTALLED)  ## the record builder against what people use; about 10 minutes, 5 GB of disk
 	$(BIN)/python -m pip install --quiet --no-deps --target .peers/build --upgrade -r tests/bench_peers_build.txt
 	$(BIN)/python -m tests.bench_build
+
+bench-input: $(INSTALLED)  ## the input pipeline against the article's loader and bare decoding; about 5 minutes
+	$(BIN)/python -m venv .peers/input
+	.peers/input/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/bench_peers_input.txt
+	$(BIN)/python -m tests.bench_input
+
+bench-train: $(INSTALLED)  ## the training step, with and without augmentation, and its wait for data; about 5 minutes
+	$(BIN)/python -m tests.bench_train
+
+bench: bench-build bench-input bench-train  ## all benchmarks, one after the other
 
 flink-jar: $(FLINK_JAR)  ## fetch the job server for --runner FlinkRunner into .jars; needs Maven
 

@@ -44,11 +44,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         from model.runs import load_network, open_run
         from model.scoring import Scorer
         from model.unet import logits_model
-        from pipelines.input import open_records
+        from pipelines.dataset import open_records
 
         tf.config.list_logical_devices()
     run = open_run(options.run)
-    records = open_records(options.data or run.recipe.data.records)
+    records = open_records(options.data or run.recipe.data.records, run.recipe.data.verify)
     if records.manifest.taxonomy.class_names != run.manifest.taxonomy.class_names:
         raise UserError(f"{records.folder}: has other classes than the run was trained on")
     images = records.count(options.split)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,32 @@ from configs.taxonomy import Taxonomy
 from model.recipe import network_stride
 from model.runs import Run
 from model.steps import at_own_size
-from pipelines.input import Records, evaluation_batches, network_size
+from pipelines.dataset import Records
+from pipelines.input import evaluation_batches, make_fitting
 from pipelines.pictures import colorize, sheet
 from pipelines.records import decode_example, parse_example
 
 TENSORBOARD = "tensorboard"
 METRICS = "metrics.csv"
+
+
+class Waiting:
+    """Iterates over batches and adds up the seconds that this takes: time in which the device has nothing to do.
+
+    Making the data set and its first batch count too, so it takes a function that makes it.
+    """
+
+    def __init__(self, make_batches: Callable[[], Iterable[Any]]) -> None:
+        self._make_batches, self.seconds = make_batches, 0.0
+
+    def __iter__(self) -> Iterator[Any]:
+        started, end = time.perf_counter(), object()
+        iterator = iter(self._make_batches())
+        while (batch := next(iterator, end)) is not end:
+            self.seconds += time.perf_counter() - started
+            yield batch
+            started = time.perf_counter()
+        self.seconds += time.perf_counter() - started
 
 
 class ProgressBar(keras.callbacks.Callback):
@@ -51,7 +72,8 @@ class ProgressBar(keras.callbacks.Callback):
         validation = f"  val loss {logs['val_loss']:.4f}  val mIoU {logs['val_miou']:.4f}" if "val_miou" in logs else ""
         say(
             f"epoch {epoch + 1:>4}/{self._epochs}  loss {logs['loss']:.4f}  mIoU {logs['miou']:.4f}"
-            f"{validation}  {logs['images_per_second']:.1f} images/s"
+            f"{validation}  {logs['images_per_second']:.1f} images/s  "
+            f"{100 * logs['data_wait']:.1f} % waiting for data"
         )
 
 
@@ -61,7 +83,7 @@ class MetricsFile(keras.callbacks.Callback):
     def __init__(self, folder: Path, taxonomy: Taxonomy, rows: int) -> None:
         super().__init__()
         self._path, self.rows = folder / METRICS, rows
-        self._scalars = ["loss", "miou", "learning_rate", "images_per_second", "val_loss", "val_miou"]
+        self._scalars = ["loss", "miou", "learning_rate", "images_per_second", "data_wait", "val_loss", "val_miou"]
         self._classes = taxonomy.class_names
         kept = self._path.read_text().splitlines(keepends=True)[: rows + 1] if rows else []
         with open(self._path, "w", newline="") as file:
@@ -103,7 +125,7 @@ class Curves(keras.callbacks.Callback):
         logs = logs or {}
         step = int(logs["step"])  # Keras turns all that is in logs into floats
         with self._writers["train"].as_default():
-            for key in ("loss", "miou", "learning_rate", "images_per_second"):
+            for key in ("loss", "miou", "learning_rate", "images_per_second", "data_wait"):
                 tf.summary.scalar(key, logs[key], step=step)
         if "val_miou" not in logs:
             return
@@ -146,22 +168,20 @@ class _Pictures:
     def __init__(self, run: Run, records: Records, network: keras.Model) -> None:
         self._taxonomy, self._network = records.manifest.taxonomy, network
         recipe = run.recipe
-        self._size = network_size(records.manifest, recipe.data.size)
+        self._fitting = make_fitting(records.manifest, recipe.data, network_stride(recipe.model))
         shard = next(shard for shard in records.shards(recipe.data.val_split) if shard.records)
         stored = tf.data.TFRecordDataset(str(records.folder / shard.file)).take(recipe.train.pictures)
         self._stored = [
             (image.numpy(), mask.numpy()) for image, mask in stored.map(lambda r: decode_example(parse_example(r)))
         ]
-        fitted = evaluation_batches(
-            records, recipe.data.val_split, self._size, batch_size=1, stride=network_stride(recipe.model)
-        )
+        fitted = evaluation_batches(records, recipe.data.val_split, self._fitting, batch_size=1)
         self._fitted = list(islice(fitted, len(self._stored)))
 
     def draw(self) -> np.ndarray:
         """uint8 (height, width, 3)."""
         rows = []
         for (image, mask), (fitted, like) in zip(self._stored, self._fitted, strict=True):
-            logits = at_own_size(self._network, fitted, self._size, like)
+            logits = at_own_size(self._network, fitted, self._fitting, like)
             predicted = tf.argmax(logits, axis=-1)[0].numpy().astype(np.uint8)
             rows.append([image, colorize(mask, self._taxonomy), colorize(predicted, self._taxonomy)])
         return sheet(rows, ["input", "truth (black: not scored)", "prediction"], self._taxonomy)

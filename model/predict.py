@@ -105,16 +105,16 @@ def make_predictor(run: Run, checkpoint: str) -> Callable[[np.ndarray], np.ndarr
     from model.steps import at_own_size
     from model.unet import logits_model
     from pipelines.fitting import fit
-    from pipelines.input import network_size
+    from pipelines.input import make_fitting
 
     network = logits_model(load_network(run, checkpoint)[0])
-    size, stride = network_size(run.manifest, run.recipe.data.size), network_stride(run.recipe.model)
+    fitting = make_fitting(run.manifest, run.recipe.data, network_stride(run.recipe.model))
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], jit_compile=False)
     def predict(image: tf.Tensor) -> tf.Tensor:
         nothing = tf.zeros(tf.shape(image)[:2], tf.uint8)
-        fitted, _ = fit(image, nothing, size, stride)
-        return tf.cast(tf.argmax(at_own_size(network, fitted[None], size, nothing[None])[0], axis=-1), tf.uint8)
+        fitted, _ = fit(image, nothing, fitting)
+        return tf.cast(tf.argmax(at_own_size(network, fitted[None], fitting, nothing[None])[0], axis=-1), tf.uint8)
 
     return lambda image: predict(image).numpy()
 

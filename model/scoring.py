@@ -13,7 +13,8 @@ from model.losses import Loss, Statistics
 from model.metrics import ConfusionMatrix, mean_iou
 from model.recipe import Recipe, network_stride
 from model.steps import distribute, make_scoring_step
-from pipelines.input import Records, evaluation_batches, network_size
+from pipelines.dataset import Records
+from pipelines.input import evaluation_batches, make_fitting
 
 
 class Score(NamedTuple):
@@ -41,13 +42,12 @@ class Scorer:
         split: str,
     ) -> None:
         """``network`` gives logits and was built in the strategy's scope."""
-        size = network_size(records.manifest, recipe.data.size)
+        fitting = make_fitting(records.manifest, recipe.data, network_stride(recipe.model))
         batches = evaluation_batches(
             records,
             split,
-            size,
+            fitting,
             batch_size=recipe.train.batch_size,
-            stride=network_stride(recipe.model),
             replicas=strategy.num_replicas_in_sync,
         )
         self._batches = distribute(strategy, batches)
@@ -55,7 +55,7 @@ class Scorer:
             self._confusion = ConfusionMatrix(len(records.manifest.taxonomy.classes))
         self._loss = loss
         self._step = make_scoring_step(
-            strategy, network, loss, recipe.model.activation, size, self._confusion, self._batches.element_spec
+            strategy, network, loss, recipe.model.activation, fitting, self._confusion, self._batches.element_spec
         )
 
     def __call__(self, on_batch: Callable[[], object] = lambda: None) -> Score:

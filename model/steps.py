@@ -17,7 +17,7 @@ import tensorflow as tf
 from model.losses import Loss, Statistics, score
 from model.metrics import ConfusionMatrix
 from pipelines.augment import AugmentOptions, RandomKey, augment
-from pipelines.fitting import Size, content_size_of, unfit
+from pipelines.fitting import Fitting, content_size_of, unfit
 
 Batch = tuple[tf.Tensor, tf.Tensor]
 
@@ -91,7 +91,7 @@ def make_scoring_step(
     network: keras.Model,
     loss: Loss,
     activation: str,
-    size: Size,
+    fitting: Fitting,
     confusion: ConfusionMatrix,
     batch_spec: Any,
 ) -> Callable[[Any], Statistics]:
@@ -102,7 +102,7 @@ def make_scoring_step(
 
     def replica_step(batch: Batch) -> Statistics:
         images, masks = batch
-        scores = at_own_size(network, images, size, masks)
+        scores = at_own_size(network, images, fitting, masks)
         confusion.update_state(masks, scores)
         return sum_over_replicas(loss.statistics(score(masks, scores, activation)))
 
@@ -114,10 +114,10 @@ def make_scoring_step(
     return scoring_step
 
 
-def at_own_size(network: keras.Model, images: tf.Tensor, size: Size, like: tf.Tensor) -> tf.Tensor:
-    """Logits (b, H, W, C) at the size of ``like`` (b, H, W), for images that were fitted to ``size``."""
+def at_own_size(network: keras.Model, images: tf.Tensor, fitting: Fitting, like: tf.Tensor) -> tf.Tensor:
+    """Logits (b, H, W, C) at the size of ``like`` (b, H, W), for images that were fitted."""
     logits = network(tf.cast(images, tf.float32), training=False)
-    return unfit(logits, content_size_of(like, size), tf.shape(like)[1:3])
+    return unfit(logits, content_size_of(like, fitting), tf.shape(like)[1:3])
 
 
 def distribute(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> Any:

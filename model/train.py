@@ -64,15 +64,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         from model.recipe import DEFAULT_RECIPE, Recipe, network_stride
         from model.runs import check_same_recipe, choose_folder, create_run, open_run
         from model.training import train
-        from pipelines.input import canvas_size, open_records
+        from pipelines.dataset import open_records
+        from pipelines.input import make_fitting
 
         strategy = make_strategy(options.strategy, options.logical_devices)
     recipe = load_config(Recipe, options.config or DEFAULT_RECIPE, options.overrides, {"data.records": options.data})
-    records = open_records(recipe.data.records)
+    records = open_records(recipe.data.records, recipe.data.verify)
     for split in (recipe.data.train_split, recipe.data.val_split):
         if not records.count(split):
             raise UserError(f"{recipe.data.records}: split '{split}' has no records")
-    height, width = canvas_size(records, recipe.data, network_stride(recipe.model))
+    height, width = make_fitting(records.manifest, recipe.data, network_stride(recipe.model)).canvas
     folder = choose_folder(recipe.name, options.run, options.resume, options.overwrite)
     checkpoint = None
     if options.resume and folder.exists():

@@ -20,13 +20,14 @@ import tensorflow as tf
 from configs.commands import RunError, Stopped
 from model.checkpoints import Checkpoint, State, load_weights, save_checkpoint
 from model.metrics import ConfusionMatrix, class_iou, mean_iou
-from model.monitors import Curves, MetricsFile, ProgressBar
+from model.monitors import Curves, MetricsFile, ProgressBar, Waiting
 from model.recipe import build_loss, build_network, build_optimizer, network_stride
 from model.runs import Run
 from model.scoring import Scorer
 from model.steps import distribute, make_training_step
 from model.unet import logits_model
-from pipelines.input import Records, training_batches
+from pipelines.dataset import Records
+from pipelines.input import training_batches, training_cache
 
 
 def train(run: Run, records: Records, strategy: tf.distribute.Strategy, resume_from: Checkpoint | None) -> float:
@@ -50,6 +51,7 @@ class _Training:
         self.options = recipe.train
         self.images = records.count(recipe.data.train_split)
         self.batches_per_epoch = -(-self.images // self.options.batch_size)
+        self.cache = training_cache(records, recipe.data, network_stride(recipe.model))
         keras.utils.set_random_seed(self.options.seed)
         loss = build_loss(self.options, records.manifest)
         with strategy.scope():
@@ -95,7 +97,8 @@ class _Training:
     def _run_epoch(self, stopped: list[int]) -> None:
         started, first = time.monotonic(), self.state.batches
         self.callbacks.on_epoch_begin(self.state.epoch, {"batches_done": first})
-        for batch in self._epoch_batches():
+        batches = Waiting(self._epoch_batches)
+        for batch in batches:
             value = float(self.step(batch, tf.constant(self.state.step, tf.int32)))
             if not np.isfinite(value):
                 raise RunError(
@@ -112,9 +115,10 @@ class _Training:
                     f"go on with --run {self.run.folder} --resume"
                 )
         trained = min(self.state.batches, self.batches_per_epoch) - first
-        self._end_epoch(trained * self.options.batch_size / (time.monotonic() - started))
+        seconds = time.monotonic() - started
+        self._end_epoch(trained * self.options.batch_size / seconds, batches.seconds / seconds)
 
-    def _end_epoch(self, images_per_second: float) -> None:
+    def _end_epoch(self, images_per_second: float, data_wait: float) -> None:
         """Evaluate when it is due, tell the callbacks, and save."""
         epoch = self.state.epoch
         logs: dict[str, Any] = {
@@ -122,6 +126,7 @@ class _Training:
             "miou": mean_iou(self.confusion.counts()),
             "learning_rate": float(self.optimizer.learning_rate),
             "images_per_second": images_per_second,
+            "data_wait": data_wait,
             "step": self.state.step,
         }
         due = (epoch + 1) % self.options.evaluate_every == 0 or epoch + 1 == self.options.epochs
@@ -154,6 +159,7 @@ class _Training:
             epoch=self.state.epoch,
             skip_batches=self.state.batches,
             replicas=self.strategy.num_replicas_in_sync,
+            cache=self.cache,
         )
         return distribute(self.strategy, batches)
 

@@ -1,27 +1,29 @@
 """From shards to batches: one chain that reads from top to bottom.
 
-Images stay uint8 up to the device: a quarter of float32's bytes. The order of a training epoch is a
-function of (seed, epoch), so that a run that goes on sees what an unbroken one would have seen.
+Images stay uint8 up to the device: a quarter of float32's bytes. Records are read by number
+(pipelines/dataset.py), so the order of a training epoch is any permutation, a function of (seed, epoch); a
+run that goes on sees what an unbroken one would have seen, without reading what it passes over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
 from configs.commands import UserError
 from configs.loading import Config
 from configs.taxonomy import IGNORE_ID
-from pipelines.fitting import fit, round_up
-from pipelines.manifest import Manifest, Shard, read_manifest
+from pipelines.cache import CacheKind, ImageCache, open_cache
+from pipelines.dataset import RecordReader, Records, Verify
+from pipelines.fitting import Fitting, Rule, fill, fit
+from pipelines.manifest import Manifest
+from pipelines.order import Places, epoch_order, worker_places, worker_share
 from pipelines.records import decode_example, parse_example
-
-PARALLEL_SHARDS = 4
+from pipelines.windows import WindowDraw, cut_window, rarity
 
 
 class DataOptions(Config):
@@ -31,44 +33,23 @@ class DataOptions(Config):
     """Folder that `beam_jobs.build_records` wrote."""
     size: tuple[PositiveInt, PositiveInt] | None = None
     """(height, width) to which images are fitted for the network; None takes the records' own size."""
+    fit: Rule = "letterbox"
+    """How: scaled with the aspect ratio kept, stretched, or not scaled but cut into windows (pipelines/fitting.py)."""
+    rare_class_crop: float = Field(default=0.0, ge=0.0, le=1.0)
+    """With ``fit: crop``: probability that a window is laid around a pixel of a rare class (pipelines/windows.py)."""
+    cache: CacheKind = "none"
+    """Keep decoded training images in memory or on disk (pipelines/cache.py)."""
+    verify: Verify = "size"
+    """What is checked of every shard at the start: bytes and number of records, or its sha256 too."""
     train_split: str = "train"
     val_split: str = "val"
-    shuffle_buffer: int = Field(default=512, ge=1)
-    """Encoded records in memory from which the next one is drawn."""
 
-
-class Records(NamedTuple):
-    """A folder of records and its manifest, checked to be what the manifest says."""
-
-    folder: Path
-    manifest: Manifest
-
-    def shards(self, split: str) -> tuple[Shard, ...]:
-        """The shards of a split. Raises `UserError` when there is no such split."""
-        return self.manifest.split(split).shards
-
-    def count(self, split: str) -> int:
-        """Number of records of a split."""
-        return self.manifest.split(split).records
-
-
-def open_records(folder: Path) -> Records:
-    """Read the manifest and check that every shard is there with the size it had.
-
-    Raises:
-      UserError: no manifest, or a shard that is missing or of another size.
-    """
-    manifest = read_manifest(folder)
-    for split in manifest.splits.values():
-        for shard in split.shards:
-            path = folder / shard.file
-            if not path.is_file():
-                raise UserError(f"{path}: missing, though the manifest lists it; build the records again")
-            if path.stat().st_size != shard.bytes:
-                raise UserError(
-                    f"{path}: {path.stat().st_size} bytes, the manifest says {shard.bytes}; build the records again"
-                )
-    return Records(folder, manifest)
+    @field_validator("rare_class_crop")
+    @classmethod
+    def _windows_are_cut(cls, value: float, info: ValidationInfo) -> float:
+        if value and info.data.get("fit") != "crop":
+            raise ValueError("it chooses the windows of data.fit=crop; set that too")
+        return value
 
 
 def network_size(manifest: Manifest, size: tuple[int, int] | None) -> tuple[int, int]:
@@ -89,6 +70,18 @@ def network_size(manifest: Manifest, size: tuple[int, int] | None) -> tuple[int,
     return next(iter(sizes))
 
 
+def make_fitting(manifest: Manifest, options: DataOptions, stride: int) -> Fitting:
+    """How images meet a network of this stride. Raises `UserError` as `network_size` does."""
+    return Fitting(network_size(manifest, options.size), stride, options.fit)
+
+
+def training_cache(records: Records, options: DataOptions, stride: int) -> ImageCache | None:
+    """The training split's decoded images, if the recipe wants them kept: made once, used by all epochs."""
+    fitting = make_fitting(records.manifest, options, stride)
+    decode = _decoder(records.reader(options.train_split), fitting)
+    return open_cache(records, options.train_split, options.cache, fitting, decode)
+
+
 def training_batches(
     records: Records,
     options: DataOptions,
@@ -99,52 +92,68 @@ def training_batches(
     epoch: int,
     skip_batches: int = 0,
     replicas: int = 1,
+    worker: int = 0,
+    workers: int = 1,
+    cache: ImageCache | None = None,
 ) -> tf.data.Dataset:
     """One epoch of training, each element one replica's share of a batch, replica 0 first.
 
-    Elements are (images uint8 (b, h, w, 3), masks uint8 (b, h, w)), with (h, w) the fitted size rounded
-    up to the stride and b = batch_size / replicas, less in the last batch. ``skip_batches`` batches are
-    passed over without decoding them.
+    Elements are (images uint8 (b, h, w, 3), masks uint8 (b, h, w)), with (h, w) the fitting's canvas and
+    b = batch_size / (workers · replicas), rounded up; less in the last batch. The elements of all workers'
+    replicas side by side are the batch of a single process.
+
+    Args:
+      batch_size: of all workers together.
+      stride: of the network.
+      skip_batches: batches that are passed over; nothing of them is read.
+      replicas: of each worker.
+      worker, workers: which one this is, 0 the first, of how many.
+      cache: what `training_cache` gave; None decodes.
     """
-    size = network_size(records.manifest, options.size)
-    random = np.random.default_rng((seed, epoch))
-    files = [str(records.folder / shard.file) for shard in records.shards(options.train_split)]
+    fitting = make_fitting(records.manifest, options, stride)
+    places = worker_places(
+        epoch_order(records.count(options.train_split), seed, epoch),
+        batch_size,
+        skip_batches=skip_batches,
+        replicas=replicas,
+        worker=worker,
+        workers=workers,
+    )
+    load = cache.load if cache else _decoder(records.reader(options.train_split), fitting)
+    class_weights = rarity(records.manifest.split(options.train_split).class_pixels)
+    draw = WindowDraw(fitting.canvas, options.rare_class_crop, class_weights, seed, epoch)
+
+    def example(place: Places) -> tuple[tf.Tensor, tf.Tensor]:
+        image, mask = load(place.numbers)
+        if fitting.rule == "crop":
+            image, mask = cut_window(image, mask, draw, place.positions)
+            image, mask = fill(image, fitting.canvas, 0), fill(mask, fitting.canvas, IGNORE_ID)
+        return image, tf.cond(place.scored, lambda: mask, lambda: tf.fill(fitting.canvas, np.uint8(IGNORE_ID)))
+
     return (
-        _serialized(random.permutation(files).tolist())
-        .shuffle(options.shuffle_buffer, seed=int(random.integers(2**31)), reshuffle_each_iteration=False)
-        .skip(skip_batches * batch_size)
-        .map(parse_example, num_parallel_calls=tf.data.AUTOTUNE)
-        .map(lambda record: fit(*decode_example(record), size, stride), num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch_size)
+        tf.data.Dataset.from_tensor_slices(places)
+        .map(example, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(worker_share(batch_size, replicas, workers))
         .apply(lambda batches: split_batches(batches, replicas))
         .prefetch(2 * replicas)
     )
 
 
 def evaluation_batches(
-    records: Records,
-    split: str,
-    size: tuple[int, int],
-    *,
-    batch_size: int,
-    stride: int,
-    replicas: int = 1,
+    records: Records, split: str, fitting: Fitting, *, batch_size: int, replicas: int = 1
 ) -> tf.data.Dataset:
     """A split in the order of its records, for scoring at the masks' own size.
 
     Elements are (images uint8 (b, h, w, 3) on the network's canvas, masks uint8 (b, H, W) as stored). All
     masks of a batch have one size; records of several sizes are grouped by it.
     """
+    reader = records.reader(split)
 
-    def fitted(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        image, mask = decode_example(record)
-        return fit(image, mask, size, stride)[0], mask
+    def example(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, mask = _decode(reader, number)
+        return fit(image, mask, fitting)[0], mask
 
-    examples = (
-        _serialized([str(records.folder / shard.file) for shard in records.shards(split)])
-        .map(parse_example, num_parallel_calls=tf.data.AUTOTUNE)
-        .map(fitted, num_parallel_calls=tf.data.AUTOTUNE)
-    )
+    examples = tf.data.Dataset.range(len(reader)).map(example, num_parallel_calls=tf.data.AUTOTUNE)
     if len(records.manifest.split(split).sizes) <= 1:
         batches = examples.batch(batch_size)
     else:
@@ -183,16 +192,14 @@ def split_batches(batches: tf.data.Dataset, replicas: int) -> tf.data.Dataset:
     )
 
 
-def canvas_size(records: Records, options: DataOptions, stride: int) -> tuple[int, int]:
-    """(height, width) of the images that `training_batches` gives."""
-    return round_up(network_size(records.manifest, options.size), stride)
+def _decoder(reader: RecordReader, fitting: Fitting) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """A function of a record's number to its image and mask: fitted, or whole when windows are cut afterwards."""
+    if fitting.rule == "crop":
+        return lambda number: _decode(reader, number)
+    return lambda number: fit(*_decode(reader, number), fitting)
 
 
-def _serialized(files: Sequence[str]) -> tf.data.Dataset:
-    """Serialized Examples of the files, read a few files at a time, in an order that never varies."""
-    return tf.data.Dataset.from_tensor_slices(list(files)).interleave(
-        tf.data.TFRecordDataset,
-        cycle_length=PARALLEL_SHARDS,
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
+def _decode(reader: RecordReader, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """TensorFlow graph: a record's number to its image uint8 (H, W, 3) and mask uint8 (H, W)."""
+    serialized = tf.numpy_function(reader, [number], tf.string, stateful=False)
+    return decode_example(parse_example(tf.ensure_shape(serialized, [])))

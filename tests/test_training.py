@@ -57,6 +57,7 @@ def test_a_run_folder_holds_all_that_the_design_names(trained):
     rows = read_rows(trained)
     assert [(row["epoch"], row["step"]) for row in rows] == [("1", "3"), ("2", "6")]
     assert all(0 <= float(row["val_miou"]) <= 1 for row in rows)
+    assert all(0 < float(row["data_wait"]) < 1 for row in rows)
 
 
 def test_tensorboard_has_the_curves_and_the_same_pictures_each_epoch(trained):
@@ -235,3 +236,19 @@ def test_without_a_run_the_next_free_default_name_is_taken(tmp_path, monkeypatch
     assert str(choose_folder("demo", None, resume=False, overwrite=False)) == "runs/demo_2"
     assert str(choose_folder("demo", None, resume=True, overwrite=False)) == "runs/demo"
     assert str(choose_folder("demo", None, resume=False, overwrite=True)) == "runs/demo"
+
+
+def test_windows_around_rare_classes_from_a_cache_train_and_every_pixel_is_scored(tiny_records, tmp_path, capsys):
+    from model.evaluate import main as evaluate
+    from model.train import main
+
+    run = tmp_path / "windows"
+    windows = ["data.size=[32,32]", "data.fit=crop", "data.rare_class_crop=0.5", "data.cache=memory", "train.epochs=1"]
+    main(["--data", str(tiny_records), "--run", str(run), *SMALL, *(f"--set={setting}" for setting in windows)])
+    printed = capsys.readouterr().out
+    assert "10 training images at 32x32" in printed
+    assert "cache in memory: 10 decoded images of 48x64" in printed
+    evaluate(["--run", str(run)])
+    report = json.loads((run / "report" / "report.json").read_text())
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert np.sum(report["confusion_matrix"]) == sum(manifest["splits"]["val"]["class_pixels"])
