@@ -75,8 +75,8 @@ def tune_process() -> None:
     # Each annotation is thousands of small lists, so collections are frequent; without this each full one
     # would walk the hundred thousand objects of Beam's modules again.
     gc.freeze()
-    # glibc gives each freed array of 2 MB back to the system and the next one pays for 500 page faults: drawing a
-    # 1080p mask took 6.5 ms so and 3.8 ms with this (docs/performance.md). Another C library has no mallopt.
+    # glibc gives freed arrays of 2 MB back to the system, and the next ones pay for 500 page faults each: a record
+    # costs a fifth more so (docs/performance.md). Another C library has no mallopt.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,17 +29,14 @@ METRICS = "metrics.csv"
 
 
 class Waiting:
-    """Iterates over batches and adds up the seconds that this takes: time in which the device has nothing to do.
+    """Iterates over batches and adds up the seconds that this takes: time in which the device has nothing to do."""
 
-    Making the data set and its first batch count too, so it takes a function that makes it.
-    """
-
-    def __init__(self, make_batches: Callable[[], Iterable[Any]]) -> None:
-        self._make_batches, self.seconds = make_batches, 0.0
+    def __init__(self, batches: Iterable[Any]) -> None:
+        self._batches, self.seconds = batches, 0.0
 
     def __iter__(self) -> Iterator[Any]:
         started, end = time.perf_counter(), object()
-        iterator = iter(self._make_batches())
+        iterator = iter(self._batches)
         while (batch := next(iterator, end)) is not end:
             self.seconds += time.perf_counter() - started
             yield batch

@@ -51,7 +51,6 @@ class _Training:
         self.options = recipe.train
         self.images = records.count(recipe.data.train_split)
         self.batches_per_epoch = -(-self.images // self.options.batch_size)
-        self.cache = training_cache(records, recipe.data, network_stride(recipe.model))
         keras.utils.set_random_seed(self.options.seed)
         loss = build_loss(self.options, records.manifest)
         with strategy.scope():
@@ -66,6 +65,17 @@ class _Training:
         self.optimizer, self.loss_sum, self.state = optimizer, 0.0, State()
         if resume_from:
             self._restore(resume_from)
+        batches = training_batches(
+            records,
+            recipe.data,
+            lambda: (self.state.epoch, self.state.batches),
+            batch_size=self.options.batch_size,
+            stride=network_stride(recipe.model),
+            seed=self.options.seed,
+            replicas=strategy.num_replicas_in_sync,
+            cache=training_cache(records, recipe.data, network_stride(recipe.model)),
+        )
+        self.batches = distribute(strategy, batches)
         self.scorer = Scorer(strategy, network, loss, recipe, records, recipe.data.val_split)
         self.step = make_training_step(
             strategy,
@@ -76,7 +86,7 @@ class _Training:
             recipe.augment,
             self.options.seed,
             self.confusion,
-            self._epoch_batches().element_spec,
+            self.batches.element_spec,
         )
         self.metrics = MetricsFile(run.folder, taxonomy, self.state.metrics_rows)
         self.curves = Curves(run, records, network, self.state.event_files)
@@ -97,7 +107,7 @@ class _Training:
     def _run_epoch(self, stopped: list[int]) -> None:
         started, first = time.monotonic(), self.state.batches
         self.callbacks.on_epoch_begin(self.state.epoch, {"batches_done": first})
-        batches = Waiting(self._epoch_batches)
+        batches = Waiting(self.batches)
         for batch in batches:
             value = float(self.step(batch, tf.constant(self.state.step, tf.int32)))
             if not np.isfinite(value):
@@ -147,21 +157,6 @@ class _Training:
         self.callbacks.on_epoch_end(epoch, logs)
         if due:
             self._save(best)
-
-    def _epoch_batches(self) -> Any:
-        """The running epoch's batches from the running one on."""
-        batches = training_batches(
-            self.records,
-            self.run.recipe.data,
-            batch_size=self.options.batch_size,
-            stride=network_stride(self.run.recipe.model),
-            seed=self.options.seed,
-            epoch=self.state.epoch,
-            skip_batches=self.state.batches,
-            replicas=self.strategy.num_replicas_in_sync,
-            cache=self.cache,
-        )
-        return distribute(self.strategy, batches)
 
     def _save(self, best: bool) -> None:
         state = self.state.model_copy(

@@ -71,11 +71,20 @@ def fit(image: tf.Tensor, mask: tf.Tensor, fitting: Fitting) -> tuple[tf.Tensor,
     if fitting.rule == "crop":
         canvas = -(-tf.shape(mask) // fitting.stride) * fitting.stride
         return fill(image, canvas, 0), fill(mask, canvas, IGNORE_ID)
-    content = content_size_of(mask, fitting)
-    same = tf.reduce_all(content == tf.shape(mask))
-    image = tf.cond(same, lambda: image, lambda: _resize_image(image, content))
-    mask = tf.cond(same, lambda: mask, lambda: _resize_mask(mask, content))
-    return fill(image, fitting.canvas, 0), fill(mask, fitting.canvas, IGNORE_ID)
+
+    def fitted() -> tuple[tf.Tensor, tf.Tensor]:
+        content = content_size_of(mask, fitting)
+        scaled = tf.cond(
+            tf.reduce_all(tf.shape(mask) == content),
+            lambda: (image, mask),
+            lambda: (_resize_image(image, content), _resize_mask(mask, content)),
+        )
+        return fill(scaled[0], fitting.canvas, 0), fill(scaled[1], fitting.canvas, IGNORE_ID)
+
+    # Records that were stored for the network are not touched, not even copied.
+    same = tf.reduce_all(tf.shape(mask) == tf.constant(fitting.canvas))
+    image, mask = tf.cond(same, lambda: (image, mask), fitted)
+    return tf.ensure_shape(image, [*fitting.canvas, 3]), tf.ensure_shape(mask, fitting.canvas)
 
 
 def content_size_of(mask: tf.Tensor, fitting: Fitting) -> tf.Tensor:

@@ -7,7 +7,7 @@ run that goes on sees what an unbroken one would have seen, without reading what
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,8 @@ from pipelines.manifest import Manifest
 from pipelines.order import Places, epoch_order, worker_places, worker_share
 from pipelines.records import decode_example, parse_example
 from pipelines.windows import WindowDraw, cut_window, rarity
+
+_PLACES = Places(*(tf.TensorSpec([None], dtype) for dtype in (tf.int32, tf.int32, tf.int64, tf.bool)))
 
 
 class DataOptions(Config):
@@ -85,53 +87,51 @@ def training_cache(records: Records, options: DataOptions, stride: int) -> Image
 def training_batches(
     records: Records,
     options: DataOptions,
+    start: Callable[[], tuple[int, int]],
     *,
     batch_size: int,
     stride: int,
     seed: int,
-    epoch: int,
-    skip_batches: int = 0,
     replicas: int = 1,
     worker: int = 0,
     workers: int = 1,
     cache: ImageCache | None = None,
 ) -> tf.data.Dataset:
-    """One epoch of training, each element one replica's share of a batch, replica 0 first.
+    """Training's batches: each time it is iterated over, it gives an epoch, or the rest of one.
 
-    Elements are (images uint8 (b, h, w, 3), masks uint8 (b, h, w)), with (h, w) the fitting's canvas and
-    b = batch_size / (workers · replicas), rounded up; less in the last batch. The elements of all workers'
-    replicas side by side are the batch of a single process.
+    Elements are one replica's share of a batch, replica 0 first: (images uint8 (b, h, w, 3), masks uint8
+    (b, h, w)), with (h, w) the fitting's canvas and b = batch_size / (workers · replicas), rounded up; less in
+    the last batch. The elements of all workers' replicas side by side are the batch of a single process.
 
     Args:
+      start: gives (epoch, batches of it to pass over), and is asked when an iteration begins; nothing is read
+        of what is passed over. One data set serves all epochs of a run, for making one takes half a second.
       batch_size: of all workers together.
       stride: of the network.
-      skip_batches: batches that are passed over; nothing of them is read.
       replicas: of each worker.
       worker, workers: which one this is, 0 the first, of how many.
       cache: what `training_cache` gave; None decodes.
     """
     fitting = make_fitting(records.manifest, options, stride)
-    places = worker_places(
-        epoch_order(records.count(options.train_split), seed, epoch),
-        batch_size,
-        skip_batches=skip_batches,
-        replicas=replicas,
-        worker=worker,
-        workers=workers,
-    )
     load = cache.load if cache else _decoder(records.reader(options.train_split), fitting)
     class_weights = rarity(records.manifest.split(options.train_split).class_pixels)
-    draw = WindowDraw(fitting.canvas, options.rare_class_crop, class_weights, seed, epoch)
+    draw = WindowDraw(fitting.canvas, options.rare_class_crop, class_weights, seed)
+
+    def places() -> Iterator[Places]:
+        epoch, skip_batches = start()
+        order = epoch_order(records.count(options.train_split), seed, epoch)
+        yield worker_places(order, epoch, batch_size, skip_batches, replicas, worker, workers)
 
     def example(place: Places) -> tuple[tf.Tensor, tf.Tensor]:
         image, mask = load(place.numbers)
         if fitting.rule == "crop":
-            image, mask = cut_window(image, mask, draw, place.positions)
+            image, mask = cut_window(image, mask, draw, place.epochs, place.positions)
             image, mask = fill(image, fitting.canvas, 0), fill(mask, fitting.canvas, IGNORE_ID)
         return image, tf.cond(place.scored, lambda: mask, lambda: tf.fill(fitting.canvas, np.uint8(IGNORE_ID)))
 
     return (
-        tf.data.Dataset.from_tensor_slices(places)
+        tf.data.Dataset.from_generator(places, output_signature=_PLACES)
+        .flat_map(lambda *fields: tf.data.Dataset.from_tensor_slices(Places(*fields)))
         .map(example, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(worker_share(batch_size, replicas, workers))
         .apply(lambda batches: split_batches(batches, replicas))

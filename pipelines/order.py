@@ -15,6 +15,8 @@ import numpy as np
 class Places(NamedTuple):
     """Places in an epoch, in the order in which they are trained on."""
 
+    epochs: np.ndarray
+    """int32 (n,), 0 for the run's first epoch."""
     positions: np.ndarray
     """int32 (n,), 0 for the epoch's first image."""
     numbers: np.ndarray
@@ -29,7 +31,13 @@ def epoch_order(records: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def worker_places(
-    order: np.ndarray, batch_size: int, *, skip_batches: int = 0, replicas: int = 1, worker: int = 0, workers: int = 1
+    order: np.ndarray,
+    epoch: int,
+    batch_size: int,
+    skip_batches: int = 0,
+    replicas: int = 1,
+    worker: int = 0,
+    workers: int = 1,
 ) -> Places:
     """What a worker reads of the epoch's batches from ``skip_batches`` on.
 
@@ -38,6 +46,7 @@ def worker_places(
 
     Args:
       order: record numbers in the order of the epoch.
+      epoch: its number.
       batch_size: of all workers together.
       skip_batches: batches that are passed over.
       replicas: of each worker.
@@ -52,7 +61,8 @@ def worker_places(
         positions.append(first + np.where(places < count, places, 0))
         scored.append(places < count)
     joined = np.concatenate(positions).astype(np.int32) if positions else np.zeros(0, np.int32)
-    return Places(joined, order[joined], np.concatenate(scored) if scored else np.zeros(0, bool))
+    epochs = np.full(len(joined), epoch, np.int32)
+    return Places(epochs, joined, order[joined], np.concatenate(scored) if scored else np.zeros(0, bool))
 
 
 def worker_share(count: int, replicas: int, workers: int) -> int:

@@ -30,7 +30,6 @@ class WindowDraw(NamedTuple):
     class_weights: np.ndarray
     """float32 (256,), weight of each id in the draw of a rare class; 0 for what is never drawn."""
     seed: int
-    epoch: int
 
 
 def rarity(class_pixels: Sequence[int]) -> np.ndarray:
@@ -40,7 +39,9 @@ def rarity(class_pixels: Sequence[int]) -> np.ndarray:
     return np.where(pixels > 0, pixels.sum() / np.maximum(pixels, 1), 0.0).astype(np.float32)
 
 
-def cut_window(image: tf.Tensor, mask: tf.Tensor, draw: WindowDraw, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def cut_window(
+    image: tf.Tensor, mask: tf.Tensor, draw: WindowDraw, epoch: tf.Tensor, position: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Cut the window of one place in the epoch; an image smaller than it stays as small.
 
     The whole image was decoded before: TensorFlow's partial JPEG decoding takes two thirds of the time for a
@@ -50,19 +51,20 @@ def cut_window(image: tf.Tensor, mask: tf.Tensor, draw: WindowDraw, position: tf
       image: uint8 (H, W, 3).
       mask: uint8 (H, W).
       draw: the window's size and what decides its place.
+      epoch: int32 scalar.
       position: int32 scalar, place in the epoch.
 
     Returns:
       uint8 (min(h, H), min(w, W), 3) and uint8 (min(h, H), min(w, W)).
     """
-    top, left = tf.unstack(window_corner(mask, draw, position))
+    top, left = tf.unstack(window_corner(mask, draw, epoch, position))
     height, width = draw.size
     return image[top : top + height, left : left + width], mask[top : top + height, left : left + width]
 
 
-def window_corner(mask: tf.Tensor, draw: WindowDraw, position: tf.Tensor) -> tf.Tensor:
+def window_corner(mask: tf.Tensor, draw: WindowDraw, epoch: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
     """(top, left) of the window, int32 (2,)."""
-    key = tf.random.fold_in(tf.constant([draw.seed, draw.epoch], tf.int32), position)
+    key = tf.random.fold_in(tf.stack([draw.seed, epoch]), position)
     draws = tf.random.stateless_uniform([5], key)  # for top, left, rare or not, class, pixel
     last = tf.maximum(tf.shape(mask) - tf.constant(draw.size), 0)
     low, high = tf.zeros(2, tf.int32), last

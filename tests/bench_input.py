@@ -89,16 +89,16 @@ def decoding(records: Records, fitting: Fitting | None, epochs: int) -> Callable
 
 def loading(records: Records, options: DataOptions, epochs: int) -> Callable[[], float]:
     """A measurement of `training_batches` over some epochs, in images a second."""
-    cache = training_cache(records, options, 32)
-
-    def measured() -> float:
-        settings = {"batch_size": BATCH, "stride": 32, "seed": 1, "cache": cache}
-        first, *others = [training_batches(records, options, epoch=epoch, **settings) for epoch in range(epochs)]
-        for other in others:
-            first = first.concatenate(other)
-        return pace(first)
-
-    return measured
+    batches = training_batches(
+        records,
+        options,
+        lambda: (0, 0),
+        batch_size=BATCH,
+        stride=32,
+        seed=1,
+        cache=training_cache(records, options, 32),
+    )
+    return lambda: pace(batches.repeat(epochs))
 
 
 def pace(batches: Iterable[object]) -> float:
@@ -115,8 +115,7 @@ def first_batch_ms(records: Records, skip_batches: int) -> float:
     """Milliseconds to the first batch, the order of the epoch and the graph's making included."""
     started = time.perf_counter()
     options = DataOptions(size=SIZE, fit="stretch")
-    settings = {"batch_size": BATCH, "stride": 32, "seed": 1, "epoch": 0, "skip_batches": skip_batches}
-    next(iter(training_batches(records, options, **settings)))
+    next(iter(training_batches(records, options, lambda: (0, skip_batches), batch_size=BATCH, stride=32, seed=1)))
     return 1e3 * (time.perf_counter() - started)
 
 

@@ -70,5 +70,5 @@ class Report:
         text = path.read_text() if path.is_file() else "# Performance\n\n"
         old = re.compile(rf"^## {re.escape(self._title)}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
         path.parent.mkdir(exist_ok=True)
-        text = old.sub(lambda _: section + "\n", text) if old.search(text) else text + section + "\n"
+        text = old.sub(lambda _: section + "\n", text) if old.search(text) else f"{text.rstrip()}\n\n{section}"
         path.write_text(text.rstrip("\n") + "\n")

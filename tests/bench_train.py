@@ -52,29 +52,29 @@ def make_step(recipe: Recipe, records: Records, augmentation: AugmentOptions) ->
         augmentation,
         recipe.train.seed,
         ConfusionMatrix(classes),
-        epoch(recipe, records, 0).element_spec,
+        first_epoch(recipe, records).element_spec,
     )
     return lambda batch, number: float(step(batch, tf.constant(number, tf.int32)))
 
 
-def epoch(recipe: Recipe, records: Records, number: int) -> tf.data.Dataset:
-    """The batches of an epoch."""
+def first_epoch(recipe: Recipe, records: Records) -> tf.data.Dataset:
+    """The batches of the first epoch."""
     options, stride = recipe.train, network_stride(recipe.model)
     return training_batches(
-        records, recipe.data, batch_size=options.batch_size, stride=stride, seed=options.seed, epoch=number
+        records, recipe.data, lambda: (0, 0), batch_size=options.batch_size, stride=stride, seed=options.seed
     )
 
 
 def loader_pace(recipe: Recipe, records: Records) -> float:
     """Images a second of one epoch that nobody trains on, its start included."""
     started = time.perf_counter()
-    images = sum(len(images) for images, _ in epoch(recipe, records, 0))
+    images = sum(len(images) for images, _ in first_epoch(recipe, records))
     return images / (time.perf_counter() - started)
 
 
 def step_pace(recipe: Recipe, records: Records, augmentation: AugmentOptions, steps: int) -> float:
     """Images a second of the step on one batch; its tracing is not counted."""
-    step, batch = make_step(recipe, records, augmentation), next(iter(epoch(recipe, records, 0)))
+    step, batch = make_step(recipe, records, augmentation), next(iter(first_epoch(recipe, records)))
     step(batch, 0)
     started = time.perf_counter()
     for number in range(1, steps + 1):
@@ -84,10 +84,10 @@ def step_pace(recipe: Recipe, records: Records, augmentation: AugmentOptions, st
 
 def training_pace(recipe: Recipe, records: Records, steps: int) -> tuple[float, float]:
     """Images a second of an epoch's first steps, and percent of their time spent waiting; the epoch's start counts."""
-    step = make_step(recipe, records, recipe.augment)
-    step(next(iter(epoch(recipe, records, 0))), 0)
+    step, batches = make_step(recipe, records, recipe.augment), first_epoch(recipe, records)
+    step(next(iter(batches)), 0)
     started, images = time.perf_counter(), 0
-    waiting = Waiting(lambda: epoch(recipe, records, 1).take(steps))
+    waiting = Waiting(batches.take(steps))
     for number, batch in enumerate(waiting):
         step(batch, number)
         images += len(batch[0])

@@ -16,14 +16,14 @@ def records(tensorflow_ready, tiny_records):
     return open_records(tiny_records)
 
 
-def batches(records, cached=False, options=None, **settings):
+def batches(records, cached=False, options=None, epoch=0, skip_batches=0, **settings):
     """The elements of an epoch as (images, masks) of NumPy arrays."""
     from pipelines.input import DataOptions, training_batches, training_cache
 
     options = DataOptions(**(options or {}))
     cache = training_cache(records, options, 32) if cached else None
-    settings = {"batch_size": 4, "stride": 32, "seed": 1, "epoch": 0, "cache": cache, **settings}
-    return list(training_batches(records, options, **settings).as_numpy_iterator())
+    settings = {"batch_size": 4, "stride": 32, "seed": 1, "cache": cache, **settings}
+    return list(training_batches(records, options, lambda: (epoch, skip_batches), **settings).as_numpy_iterator())
 
 
 def epoch(records, **settings):
@@ -106,6 +106,18 @@ def test_workers_side_by_side_give_the_batches_of_one_process(records, options, 
     assert hashes(joined) == hashes(whole)
 
 
+def test_one_data_set_serves_all_epochs(records):
+    from pipelines.input import DataOptions, training_batches
+
+    places = iter([(0, 0), (1, 0), (1, 2)])
+    options = DataOptions(size=(32, 32), fit="crop")
+    served = training_batches(records, options, lambda: next(places), batch_size=4, stride=32, seed=1)
+    rounds = [hashes(served.as_numpy_iterator()) for _ in range(3)]
+    assert rounds[0] == hashes(batches(records, options=options.model_dump()))
+    assert rounds[1] == hashes(batches(records, options=options.model_dump(), epoch=1))
+    assert rounds[2] == rounds[1][2:]
+
+
 def test_a_worker_reads_only_its_own_records(records, monkeypatch):
     from pipelines.dataset import RecordReader
 
@@ -141,7 +153,7 @@ def test_two_replicas_share_the_joined_batch_in_order(records):
 def test_images_are_fitted_to_the_recipes_size(records):
     from pipelines.input import DataOptions, training_batches
 
-    batches = training_batches(records, DataOptions(size=(24, 32)), batch_size=4, stride=32, seed=1, epoch=0)
+    batches = training_batches(records, DataOptions(size=(24, 32)), lambda: (0, 0), batch_size=4, stride=32, seed=1)
     images, masks = next(iter(batches))
     assert images.shape == (4, 32, 32, 3)
     assert (masks.numpy()[:, 24:] == 255).all()

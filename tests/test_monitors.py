@@ -15,7 +15,7 @@ def test_waiting_counts_the_time_in_the_loader_and_not_the_time_in_the_step(tens
             yield batch
         clock[0] += 1.0  # and to find out that there is no more
 
-    batches, seen = monitors.Waiting(loader), []
+    batches, seen = monitors.Waiting(loader()), []
     for batch in batches:
         seen.append(batch)
         clock[0] += 10.0  # seconds of a step

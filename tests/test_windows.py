@@ -16,9 +16,9 @@ def corners(tensorflow_ready):
     def draw(mask, rare=0.0, weights=(), seed=1, epoch=0):
         every = np.zeros(256, np.float32)
         every[: len(weights)] = weights
-        draw = WindowDraw(WINDOW, rare, every, seed, epoch)
+        draw = WindowDraw(WINDOW, rare, every, seed)
         positions = tf.data.Dataset.range(300).map(
-            lambda n: window_corner(tf.constant(mask), draw, tf.cast(n, tf.int32))
+            lambda n: window_corner(tf.constant(mask), draw, epoch, tf.cast(n, tf.int32))
         )
         return np.stack(list(positions.as_numpy_iterator()))
 
@@ -95,7 +95,7 @@ def test_image_and_mask_are_cut_at_the_same_place(tensorflow_ready):
 
     mask = np.random.default_rng(0).integers(0, 11, (20, 30)).astype(np.uint8)
     image = np.stack([mask] * 3, axis=-1)
-    draw = WindowDraw(WINDOW, 0.5, np.ones(256, np.float32), 1, 0)
-    window, cut = cut_window(tensorflow_ready.constant(image), tensorflow_ready.constant(mask), draw, 7)
+    draw = WindowDraw(WINDOW, 0.5, np.ones(256, np.float32), 1)
+    window, cut = cut_window(tensorflow_ready.constant(image), tensorflow_ready.constant(mask), draw, 0, 7)
     assert window.shape == (*WINDOW, 3)
     np.testing.assert_array_equal(window[..., 0], cut)
