@@ -6,10 +6,8 @@ result. Everything here is plain functions; `BuildShard` only wires them into Be
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import io
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,12 +21,10 @@ from beam_jobs.convert import Built, build_record
 from beam_jobs.plan import Plan, PlannedShard, progress_path, read_plan, read_planned_shard
 from beam_jobs.storage import as_location, is_remote
 from configs.loading import Config
+from configs.memory import keep_freed_memory
 from configs.taxonomy import IGNORE_ID
 from pipelines.files import AtomicFile, write_json
 from pipelines.records import frame, serialize
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_LARGEST_KEPT = 32 << 20  # the most that glibc allows
 
 
 class Sidecar(Config):
@@ -75,12 +71,7 @@ def tune_process() -> None:
     # Each annotation is thousands of small lists, so collections are frequent; without this each full one
     # would walk the hundred thousand objects of Beam's modules again.
     gc.freeze()
-    # glibc gives freed arrays of 2 MB back to the system, and the next ones pay for 500 page faults each: a record
-    # costs a fifth more so (docs/performance.md). Another C library has no mallopt.
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
-        mallopt(_M_TRIM_THRESHOLD, 2 * _LARGEST_KEPT)
+    keep_freed_memory()
 
 
 def build_shard(plan: Plan, output: Path, index: int) -> Sidecar:

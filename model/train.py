@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.commands import (
+from configs.memory import keep_freed_memory
     ArgumentParser,
     UserError,
     add_config_flags,
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from pipelines.dataset import open_records
         from pipelines.input import make_fitting
 
+        keep_freed_memory()
         strategy = make_strategy(options.strategy, options.logical_devices)
     recipe = load_config(Recipe, options.config or DEFAULT_RECIPE, options.overrides, {"data.records": options.data})
     records = open_records(recipe.data.records, recipe.data.verify)

@@ -71,20 +71,13 @@ def fit(image: tf.Tensor, mask: tf.Tensor, fitting: Fitting) -> tuple[tf.Tensor,
     if fitting.rule == "crop":
         canvas = -(-tf.shape(mask) // fitting.stride) * fitting.stride
         return fill(image, canvas, 0), fill(mask, canvas, IGNORE_ID)
-
-    def fitted() -> tuple[tf.Tensor, tf.Tensor]:
-        content = content_size_of(mask, fitting)
-        scaled = tf.cond(
-            tf.reduce_all(tf.shape(mask) == content),
-            lambda: (image, mask),
-            lambda: (_resize_image(image, content), _resize_mask(mask, content)),
-        )
-        return fill(scaled[0], fitting.canvas, 0), fill(scaled[1], fitting.canvas, IGNORE_ID)
-
-    # Records that were stored for the network are not touched, not even copied.
-    same = tf.reduce_all(tf.shape(mask) == tf.constant(fitting.canvas))
-    image, mask = tf.cond(same, lambda: (image, mask), fitted)
-    return tf.ensure_shape(image, [*fitting.canvas, 3]), tf.ensure_shape(mask, fitting.canvas)
+    content = content_size_of(mask, fitting)
+    image, mask = tf.cond(
+        tf.reduce_all(content == tf.shape(mask)),
+        lambda: (image, mask),
+        lambda: (_resize_image(image, content), _resize_mask(mask, content)),
+    )
+    return fill(image, fitting.canvas, 0), fill(mask, fitting.canvas, IGNORE_ID)
 
 
 def content_size_of(mask: tf.Tensor, fitting: Fitting) -> tf.Tensor:

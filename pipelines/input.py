@@ -80,7 +80,7 @@ def make_fitting(manifest: Manifest, options: DataOptions, stride: int) -> Fitti
 def training_cache(records: Records, options: DataOptions, stride: int) -> ImageCache | None:
     """The training split's decoded images, if the recipe wants them kept: made once, used by all epochs."""
     fitting = make_fitting(records.manifest, options, stride)
-    decode = _decoder(records.reader(options.train_split), fitting)
+    decode = _decoder(records, options.train_split, fitting)
     return open_cache(records, options.train_split, options.cache, fitting, decode)
 
 
@@ -113,7 +113,7 @@ def training_batches(
       cache: what `training_cache` gave; None decodes.
     """
     fitting = make_fitting(records.manifest, options, stride)
-    load = cache.load if cache else _decoder(records.reader(options.train_split), fitting)
+    load = cache.load if cache else _decoder(records, options.train_split, fitting)
     class_weights = rarity(records.manifest.split(options.train_split).class_pixels)
     draw = WindowDraw(fitting.canvas, options.rare_class_crop, class_weights, seed)
 
@@ -127,11 +127,13 @@ def training_batches(
         if fitting.rule == "crop":
             image, mask = cut_window(image, mask, draw, place.epochs, place.positions)
             image, mask = fill(image, fitting.canvas, 0), fill(mask, fitting.canvas, IGNORE_ID)
-        return image, tf.cond(place.scored, lambda: mask, lambda: tf.fill(fitting.canvas, np.uint8(IGNORE_ID)))
+        if replicas * workers > 1:  # else no batch is filled up, and a branch would cost time for nothing
+            mask = tf.cond(place.scored, lambda: mask, lambda: tf.fill(fitting.canvas, np.uint8(IGNORE_ID)))
+        return image, mask
 
     return (
         tf.data.Dataset.from_generator(places, output_signature=_PLACES)
-        .flat_map(lambda *fields: tf.data.Dataset.from_tensor_slices(Places(*fields)))
+        .flat_map(tf.data.Dataset.from_tensor_slices)
         .map(example, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(worker_share(batch_size, replicas, workers))
         .apply(lambda batches: split_batches(batches, replicas))
@@ -192,10 +194,18 @@ def split_batches(batches: tf.data.Dataset, replicas: int) -> tf.data.Dataset:
     )
 
 
-def _decoder(reader: RecordReader, fitting: Fitting) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+def _decoder(records: Records, split: str, fitting: Fitting) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """A function of a record's number to its image and mask: fitted, or whole when windows are cut afterwards."""
+    reader, canvas = records.reader(split), fitting.canvas
     if fitting.rule == "crop":
         return lambda number: _decode(reader, number)
+    if records.manifest.split(split).sizes.keys() == {f"{canvas[0]}x{canvas[1]}"}:  # nothing is left to decide
+
+        def whole(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            image, mask = _decode(reader, number)
+            return tf.ensure_shape(image, [*canvas, 3]), tf.ensure_shape(mask, canvas)
+
+        return whole
     return lambda number: fit(*_decode(reader, number), fitting)
 
 

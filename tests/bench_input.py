@@ -26,6 +26,7 @@ import tensorflow as tf
 from beam_jobs.build_records import build
 from beam_jobs.options import BuildOptions
 from configs.commands import ArgumentParser, run_command, say
+from configs.memory import keep_freed_memory
 from pipelines.dataset import Records, open_records
 from pipelines.fitting import Fitting, fit
 from pipelines.input import DataOptions, training_batches, training_cache
@@ -152,6 +153,7 @@ def measure(report: Report, folder: Path, peer: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, measure, print and write the report."""
+    keep_freed_memory()  # as training does; bare decoding has it too
     parser = ArgumentParser(prog="python -m tests.bench_input", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("data/bench/input"), help="for images and records (0.4 GB)")
     parser.add_argument("--peer", type=Path, default=Path(".peers/input/bin/python"), help="Python with the peers")
