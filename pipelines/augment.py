@@ -18,10 +18,10 @@ from pydantic import field_validator, model_validator
 
 from configs.commands import did_you_mean
 from configs.loading import read_yaml
-from pipelines import ops_addons, ops_keras_cv, ops_own  # noqa: F401  (imported, they make their operations known)
+from pipelines import ops_addons, ops_keras_cv, ops_own  # noqa: F401  (once imported, operations are known by name)
 from pipelines.color import ColorDraws, ColorOptions, draw_color, recolor
 from pipelines.geometry import GeometryDraws, GeometryOptions, Size, draw_geometry, move
-from pipelines.ops_base import Drawn, Operations
+from pipelines.ops_base import Drawn, Operation, Operations
 from pipelines.random_key import RandomKey
 
 RECIPES = Path(__file__).parent.parent / "configs" / "augmentations"
@@ -129,3 +129,41 @@ class Augmentation:
     def output_size(self, size: Size) -> Size:
         """(height, width) of what comes out."""
         return self.options.crop or size
+
+
+def describe(draws: Draws, options: AugmentOptions, index: int) -> str:
+    """What was drawn for one image of a batch, for people: ``flip, scale 1.12, rotate -3.1, hue 4.5``.
+
+    What the options leave as it is, is left out.
+    """
+    parts = []
+    for name, drawn in {**draws.geometry._asdict(), **draws.color._asdict()}.items():
+        if not getattr(options, _SWITCHES.get(name, name), None) or (name == "scale" and options.scale == (1.0, 1.0)):
+            continue
+        if drawn.dtype != tf.bool:
+            parts.append(f"{name.replace('_', ' ')} {_numbers(drawn[index])}")
+        elif bool(drawn[index]):
+            parts.append(name.replace("_", " "))
+    for operation, drawn in zip(options.ops, draws.operations, strict=True):
+        parts += _describe_operation(operation, drawn, index)
+    return ", ".join(parts) or "nothing"
+
+
+_SWITCHES = {"place": "translate", "field": "", "noise_seed": ""}
+"""Draws that are no option of the same name → the option that turns them on, or none."""
+
+
+def _describe_operation(operation: Operation, drawn: Drawn, index: int) -> list[str]:
+    """The operation, or those inside it, if it hits the image."""
+    if not bool(drawn.hit[index]):
+        return []
+    if isinstance(operation, ops_own.OneOf):
+        inner = zip(operation.ops, drawn.children, strict=True)
+        return [text for one, child in inner for text in _describe_operation(one, child, index)]
+    values = [f" {name} {_numbers(tensor[index])}" for name, tensor in drawn.values.items() if tensor.shape.rank <= 2]
+    return [operation.name.rpartition("/")[2] + "".join(values)]
+
+
+def _numbers(tensor: tf.Tensor) -> str:
+    """A scalar or a short row of numbers, to three digits."""
+    return "/".join(f"{float(value):.3g}" for value in tf.reshape(tensor, [-1]))
