@@ -1,5 +1,9 @@
 """Augmentation as a whole: named recipes, and draws keyed on (seed, step, replica) on one device and on two."""
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +13,7 @@ import yaml
 from configs.commands import UserError
 from configs.loading import Config, dump_yaml, load_config
 from tests.augmenting import HEIGHT, WIDTH, blocks, digest, noise_batch
+from tests.conftest import REPOSITORY, cli_environment
 
 NAMES = ["article", "light", "none", "street", "strong"]
 
@@ -21,9 +26,12 @@ def _tensorflow(tensorflow_ready):
 @pytest.fixture(scope="module", params=NAMES)
 def compiled(request, tensorflow_ready):
     """(name, augmentation, a graph of it that takes images, masks, step and replica)."""
-    pytest.importorskip("tensorflow_addons.options" if request.param == "no" else "tensorflow")
-    augmentation = make(recipe=request.param)
+    from pipelines import addons
     from pipelines.random_key import RandomKey
+
+    if request.param == "strong" and not addons.installed():
+        pytest.skip("tensorflow-addons has no release for this Python")
+    augmentation = make(recipe=request.param)
 
     graph = tensorflow_ready.function(
         lambda images, masks, step, replica: augmentation(images, masks, RandomKey(7, step, replica))
@@ -50,7 +58,8 @@ def test_a_graph_gives_what_eager_execution_gives(compiled):
     batch = noise_batch(size=6)
     images, masks = call(graph, batch, step=7)
     eager_images, eager_masks = augmentation(*batch, RandomKey(7, 7, 0))
-    np.testing.assert_allclose(images, eager_images, atol=1e-3)
+    # A graph folds constants, which moves a matrix by its last bit; neighbours on noise are 255 levels apart.
+    np.testing.assert_allclose(images, eager_images, atol=1e-2)
     np.testing.assert_array_equal(masks, eager_masks)
 
 
@@ -120,40 +129,43 @@ def test_two_replicas_draw_differently_and_each_as_it_would_alone(two_cpu_device
     assert digest(images[0], masks[0]) != digest(images[1], masks[1])
     for replica in (0, 1):
         alone, alone_masks = augmentation(*batch, RandomKey(7, 3, replica))
-        np.testing.assert_allclose(images[replica], alone, atol=1e-3)
+        np.testing.assert_allclose(images[replica], alone, atol=1e-2)
         np.testing.assert_array_equal(masks[replica], alone_masks)
 
 
-def test_killed_and_resumed_the_same_batches_come(tiny_records, tmp_path, run_cli):
-    """A process that dies at step 3 and another that goes on from there see, together, the unbroken one's bytes."""
-    program = tmp_path / "batches.py"
-    program.write_text(
-        "import os, sys\n"
-        "from pathlib import Path\n"
-        "import tensorflow as tf\n"
-        "from pipelines.augment import Augmentation, AugmentOptions\n"
-        "from pipelines.input import DataOptions, open_records, training_batches\n"
-        "from pipelines.random_key import RandomKey\n"
-        "from tests.augmenting import digest\n"
-        "folder, first, last, die = Path(sys.argv[1]), *map(int, sys.argv[2:])\n"
-        "batches = training_batches(open_records(folder), DataOptions(records=folder), batch_size=2, stride=16,\n"
-        "                           seed=3, epoch=0, skip_batches=first)\n"
-        "augmentation = Augmentation(AugmentOptions(recipe='street'))\n"
-        "graph = tf.function(lambda images, masks, step: augmentation(images, masks, RandomKey(3, step, 0)))\n"
-        "for step, (images, masks) in zip(range(first, last), batches):\n"
-        "    sys.stdout.write(f'{step} {digest(*graph(images, masks, tf.constant(step)))}\\n')\n"
-        "    sys.stdout.flush()\n"
-        "    if die and step == 2:\n"
-        "        os.kill(os.getpid(), 9)\n"
-    )
-    env = {"PYTHONPATH": f"{Path(__file__).parent.parent}:{tmp_path}"}
-    whole, killed, resumed = (
-        run_cli("batches", tiny_records, *arguments, cwd=tmp_path, env=env)
-        for arguments in ((0, 5, 0), (0, 5, 1), (3, 5, 0))
-    )
-    assert killed.returncode == -9
-    assert len(whole.stdout.splitlines()) == 5, whole.stderr
-    assert killed.stdout + resumed.stdout == whole.stdout
+def print_digests(folder, first, die):
+    """Of three augmented batches from one on; with ``die``, the process is gone after the first. Run by a test."""
+    import tensorflow as tf
+
+    from pipelines.input import DataOptions, open_records, training_batches
+    from pipelines.random_key import RandomKey
+
+    how = {"batch_size": 2, "stride": 16, "seed": 3, "epoch": 0, "skip_batches": first}
+    batches = training_batches(open_records(folder), DataOptions(records=folder), **how)
+    augmentation = make(recipe="street")
+    graph = tf.function(lambda images, masks, step: augmentation(images, masks, RandomKey(3, step, 0)))
+    for step, (images, masks) in zip(range(first, 3), batches, strict=False):
+        sys.stdout.write(f"{step} {digest(*graph(images, masks, tf.constant(step)))}\n")
+        sys.stdout.flush()
+        if die:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_killed_and_resumed_the_same_batches_come(tiny_records, capsys):
+    """A process that is killed and another that goes on see, together, the very bytes of the unbroken run."""
+    program = "import sys, pathlib, tests.test_augment as t; t.print_digests(pathlib.Path(sys.argv[1]), *{})"
+    killed, resumed = (
+        subprocess.Popen(
+            [sys.executable, "-c", program.format(arguments), str(tiny_records)],
+            env=cli_environment(), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )
+        for arguments in ((0, True), (1, False))
+    )  # fmt: skip
+    print_digests(tiny_records, 0, die=False)
+    whole = capsys.readouterr().out
+    assert len(whole.splitlines()) == 3
+    assert killed.communicate(timeout=300)[0] + resumed.communicate(timeout=300)[0] == whole
+    assert (killed.returncode, resumed.returncode) == (-signal.SIGKILL, 0)
 
 
 def test_every_recipe_has_its_name_in_the_folder_and_street_is_the_default():
@@ -208,7 +220,7 @@ def test_options_come_back_from_the_yaml_that_a_run_keeps(tmp_path):
             "factor = 'much': expected a number, or [least, most]",
         ),
         ({"ops": [{"op": "sharpen", "probability": 3}]}, "sharpen: probability = 3: input should be less than"),
-        ({"ops": [{"op": "keras_cv/CutMix"}]}, "keras_cv/CutMix is not among the operations that are proven here; use cut_mix"),
+        ({"ops": [{"op": "keras_cv/CutMix"}]}, "not among the operations that are proven here; use cut_mix"),
         ({"ops": [{"op": "keras_cv/RandomRotation"}]}, "use the option augment.rotate"),
         ({"ops": ["emboss"]}, "augment.ops.0 = 'emboss': expected {op: NAME, ...}"),
         ({"ops": [{"op": "one_of", "ops": [{"op": "embos"}, {"op": "sharpen"}]}]}, "did you mean 'emboss'?"),

@@ -16,8 +16,9 @@ PARAMETERS = {
     "tfa/elastic": {"amplitude": [0.03, 0.05]},
 }
 NAMES = [
-    "cut_mix", "directed_edge_detect", "emboss", "flip_left_right", "flip_up_down", "grid_mask", "keras_cv/AutoContrast",
-    "keras_cv/RandomChannelShift", "keras_cv/RandomColorDegeneration", "keras_cv/RandomCutout", "keras_cv/RandomFlip",
+    "cut_mix", "directed_edge_detect", "emboss", "flip_left_right", "flip_up_down", "grid_mask",
+    "keras_cv/AutoContrast", "keras_cv/RandomChannelShift", "keras_cv/RandomColorDegeneration",
+    "keras_cv/RandomCutout", "keras_cv/RandomFlip",
     "keras_cv/RandomGaussianBlur", "keras_cv/RandomSharpness", "one_of", "sharpen", "tfa/elastic", "tfa/equalize",
     "tfa/gaussian_filter2d", "tfa/sharpness",
 ]  # fmt: skip
@@ -68,7 +69,7 @@ def test_an_operation_is_a_function_of_its_key_in_a_graph_as_without_one(tensorf
     graph = tf.function(lambda step, replica: augmentation(*batch, RandomKey(1, step, replica)), autograph=True)
     outputs = {
         (step, replica): [part.numpy() for part in graph(tf.constant(step), tf.constant(replica))]
-        for step in range(3)
+        for step in range(2)
         for replica in range(2)
     }
     for (step, replica), (images, masks) in outputs.items():
@@ -80,7 +81,7 @@ def test_an_operation_is_a_function_of_its_key_in_a_graph_as_without_one(tensorf
         assert all(set(np.unique(mask)) <= {*np.unique(batch[1]), 255} for mask in masks)
         if name not in MOVES:
             np.testing.assert_array_equal(masks, batch[1])
-    assert len({digest(*output) for output in outputs.values()}) == 6
+    assert len({digest(*output) for output in outputs.values()}) == 4
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "one_of"])
@@ -124,9 +125,10 @@ def test_one_of_takes_exactly_one_for_each_image_and_all_about_equally_often():
 
 
 def test_the_articles_recipe_is_one_of_five_pictures_and_never_filters_a_mask():
+    from pipelines.augment import Augmentation, AugmentOptions
+
     images, masks = noise_batch(size=12)
-    article = __import__("pipelines.augment", fromlist=["x"])
-    changed, changed_masks = run(article.Augmentation(article.AugmentOptions(recipe="article")), (images, masks))
+    changed, changed_masks = run(Augmentation(AugmentOptions(recipe="article")), (images, masks))
     seen = set()
     for image, mask, new, new_mask in zip(images, masks, changed, changed_masks, strict=True):
         expected = {
