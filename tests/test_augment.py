@@ -151,6 +151,7 @@ def print_digests(folder, first, die):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_the_same_batches_come(tiny_records, capsys):
     """A process that is killed and another that goes on see, together, the very bytes of the unbroken run."""
     program = "import sys, pathlib, tests.test_augment as t; t.print_digests(pathlib.Path(sys.argv[1]), *{})"
