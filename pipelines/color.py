@@ -102,7 +102,7 @@ def recolor(images: tf.Tensor, draws: ColorDraws, options: ColorOptions) -> tf.T
 
 @tf.function(jit_compile=True)
 def _transform(images: tf.Tensor, matrices: tf.Tensor, gamma: tf.Tensor | None) -> tf.Tensor:
-    """Matrix, clip and gamma as one loop over the pixels: 4 times faster than a matrix product and a clip."""
+    """Matrix, clip and gamma in one loop: twice as fast as a matrix product and a clip (tests.bench_augment)."""
     columns = matrices[:, None, None]
     levels = sum(images[..., c : c + 1] * columns[..., c] for c in range(3)) + columns[..., 3]
     levels = tf.clip_by_value(levels, 0.0, 255.0)

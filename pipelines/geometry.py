@@ -152,8 +152,8 @@ def resample(
     """Move images bilinearly and masks by nearest; what lies outside is black and 255.
 
     Image and mask are packed into one 32-bit word a pixel, so that one load fetches all four bytes, and XLA makes
-    one loop of the rest: 4 times faster than two calls of TensorFlow's own ``ImageProjectiveTransformV3``
-    (docs/performance.md), which computes each channel's coordinates and bounds anew.
+    one loop of the rest: 2.8 times faster on two cores than two calls of TensorFlow's own
+    ``ImageProjectiveTransformV3`` (python -m tests.bench_augment), which tests bounds anew for each channel.
 
     Args:
       images: uint8 (B, H, W, 3).
