@@ -20,8 +20,9 @@ from model.recipe import network_stride
 from model.runs import Run
 from model.steps import at_own_size
 from pipelines.dataset import Records
-from pipelines.input import evaluation_batches, make_fitting
+from pipelines.input import evaluation_batches, make_fitting, training_batches
 from pipelines.pictures import colorize, sheet
+from pipelines.preview import preview_sheet
 from pipelines.records import decode_example, parse_example
 
 TENSORBOARD = "tensorboard"
@@ -115,6 +116,8 @@ class Curves(keras.callbacks.Callback):
         if not event_files:
             with self._writers["train"].as_default():
                 tf.summary.text("recipe", f"```\n{dump_yaml(run.recipe)}```", step=0)
+                if run.recipe.train.pictures:
+                    tf.summary.image("augmentation", _augmented(run, records)[None], step=0)
         self._pictures = _Pictures(run, records, network) if run.recipe.train.pictures else None
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -157,6 +160,21 @@ class Curves(keras.callbacks.Callback):
             else:
                 with open(path, "r+b") as file:
                     file.truncate(length)
+
+
+def _augmented(run: Run, records: Records) -> np.ndarray:
+    """The first training images before and after augmentation, as in `pipelines.preview`."""
+    recipe = run.recipe
+    batches = training_batches(
+        records,
+        recipe.data,
+        lambda: (0, 0),
+        batch_size=recipe.train.pictures,
+        stride=network_stride(recipe.model),
+        seed=recipe.train.seed,
+    )
+    images, masks = next(iter(batches))
+    return preview_sheet(images, masks, recipe.augment, records.manifest.taxonomy, recipe.train.seed, step=0)
 
 
 class _Pictures:

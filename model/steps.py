@@ -16,8 +16,9 @@ import tensorflow as tf
 
 from model.losses import Loss, Statistics, score
 from model.metrics import ConfusionMatrix
-from pipelines.augment import AugmentOptions, RandomKey, augment
+from pipelines.augment import Augmentation, AugmentOptions
 from pipelines.fitting import Fitting, content_size_of, unfit
+from pipelines.random_key import RandomKey
 
 Batch = tuple[tf.Tensor, tf.Tensor]
 
@@ -67,17 +68,18 @@ def make_training_step(
     batch_spec: Any,
 ) -> Callable[[Any, tf.Tensor], tf.Tensor]:
     """A compiled function of (distributed batch, step) that trains once and gives the loss."""
+    augment = Augmentation(augmentation)
 
     def replica_step(batch: Batch, step: tf.Tensor) -> tf.Tensor:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        images, masks = augment(*batch, augmentation, RandomKey(seed, step, replica))
+        images, masks = augment(*batch, RandomKey(seed, step, replica))
         value, gradients, logits = loss_and_gradients(network, loss, activation, images, masks)
         optimizer.apply(gradients, network.trainable_variables)
         confusion.update_state(masks, logits)
         return value
 
-    # One trace for full and last batches: the signature leaves the batch's size open. XLA is off: it is
-    # slower on CPUs, and the augmentation's resampling has no XLA kernel.
+    # One trace for full and last batches: the signature leaves the batch's size open. XLA is off: it makes the
+    # network slower on CPUs. The augmentation compiles its own two loops.
     @tf.function(input_signature=[batch_spec, tf.TensorSpec([], tf.int32)], jit_compile=False)
     def training_step(batch: Any, step: tf.Tensor) -> tf.Tensor:
         values = strategy.run(replica_step, args=(batch, step))

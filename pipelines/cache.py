@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -52,7 +52,7 @@ def open_cache(
     split: str,
     kind: CacheKind,
     fitting: Fitting,
-    decode: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    images: tf.data.Dataset,
 ) -> ImageCache | None:
     """Say how large the cache is, and fill it or take the file of an earlier run.
 
@@ -61,7 +61,7 @@ def open_cache(
       split: the split that is kept.
       kind: where; ``none`` gives None.
       fitting: of training images; under ``crop`` the images are kept whole.
-      decode: TensorFlow graph, record number → image and mask as they are kept.
+      images: images and masks as they are kept, in the records' order.
 
     Raises:
       UserError: it does not fit into free memory or on the disk, or images have several sizes.
@@ -71,7 +71,6 @@ def open_cache(
     size, count = _image_size(records, split, fitting), records.count(split)
     shape = (count, 4 * math.prod(size))
     what = f"{count} decoded images of {size[0]}x{size[1]}, {_gigabytes(math.prod(shape))}"
-    images = tf.data.Dataset.range(count).map(decode, num_parallel_calls=tf.data.AUTOTUNE).prefetch(1)
     if kind == "memory":
         _check_room(what, math.prod(shape), MEMORY_SHARE * available_memory(), "memory", "disk")
         say(f"cache in memory: {what}")

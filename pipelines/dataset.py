@@ -17,7 +17,7 @@ import numpy as np
 from configs.commands import UserError
 from pipelines.files import sha256_file
 from pipelines.manifest import Manifest, Shard, read_manifest
-from pipelines.records import DamagedRecords, frame_offsets, read_frame
+from pipelines.records import DamagedRecords, deserialize, frame_offsets, read_frame
 
 Verify = Literal["size", "sha256"]
 
@@ -34,10 +34,15 @@ class RecordReader:
         """Number of records."""
         return int(self._firsts[-1])
 
-    def __call__(self, number: int) -> bytes:
+    def read(self, number: int) -> bytes:
         """The serialized Example of a record, its checksum checked. Raises `DamagedRecords`."""
         shard = int(np.searchsorted(self._firsts, number, side="right")) - 1
         return read_frame(self._paths[shard], self._offsets[shard], int(number - self._firsts[shard]))
+
+    def encoded(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Records' encoded images and masks, two arrays of bytes objects (n,). Raises `DamagedRecords`."""
+        records = [deserialize(self.read(number)) for number in numbers]
+        return np.array([r.image for r in records], object), np.array([r.mask for r in records], object)
 
 
 class Records(NamedTuple):

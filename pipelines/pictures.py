@@ -79,6 +79,20 @@ def captions(texts: Sequence[str], width: int, gap: int = 4) -> np.ndarray:
     return np.asarray(picture)
 
 
+def text_block(text: str, width: int) -> np.ndarray:
+    """Text broken into lines of at most a width in pixels, dark on paper."""
+    font, lines = ImageFont.load_default(13), [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) + 8 > width and lines[-1]:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    picture = Image.new("RGB", (width, 17 * len(lines) + 6), _PAPER)
+    ImageDraw.Draw(picture).multiline_text((4, 2), "\n".join(lines), fill=_INK, font=font, spacing=2)
+    return np.asarray(picture)
+
+
 def sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], taxonomy: Taxonomy) -> np.ndarray:
     """Rows of pictures of one size under a line of titles, with the taxonomy's legend beneath."""
     body = [beside(row) for row in rows]

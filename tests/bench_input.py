@@ -70,7 +70,7 @@ def run_peer(folder: Path, python: Path) -> float:
 def decoding(records: Records, fitting: Fitting | None, epochs: int) -> Callable[[], float]:
     """A measurement of bare parallel decoding, in images a second; with a fitting, of decoding and resizing."""
     reader = records.reader("train")
-    stored = [parse_example(tf.constant(reader(number))) for number in range(len(reader))]
+    stored = [parse_example(tf.constant(reader.read(number))) for number in range(len(reader))]
     features = {key: tf.stack([one[key] for one in stored]) for key in stored[0]}
 
     def decode(features: dict[str, tf.Tensor]) -> tf.Tensor:

@@ -32,7 +32,7 @@ from pipelines.dataset import Records, open_records
 from pipelines.input import training_batches
 from tests.bench_report import Bar, Report
 
-NOTHING = AugmentOptions(flip=0.0)
+NOTHING = AugmentOptions(recipe="none")
 MOST_WAIT_PERCENT = 2.0
 
 

@@ -1,9 +1,21 @@
-"""Augmentation: geometry right to the half pixel, colour as one matrix, draws keyed on (seed, step, replica)."""
+"""Augmentation as a whole: named recipes, and draws keyed on (seed, step, replica) on one device and on two."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-HEIGHT, WIDTH = 48, 64
+from configs.commands import UserError
+from configs.loading import Config, dump_yaml, load_config
+from tests.augmenting import HEIGHT, WIDTH, blocks, digest, noise_batch
+from tests.conftest import REPOSITORY, cli_environment
+
+NAMES = ["article", "light", "none", "street", "strong"]
 
 
 @pytest.fixture(autouse=True)
@@ -11,163 +23,237 @@ def _tensorflow(tensorflow_ready):
     return tensorflow_ready
 
 
-def batch(seed=0, size=3):
-    random = np.random.default_rng(seed)
-    images = random.integers(0, 256, (size, HEIGHT, WIDTH, 3)).astype(np.uint8)
-    return images, random.integers(0, 11, (size, HEIGHT, WIDTH)).astype(np.uint8)
+@pytest.fixture(scope="module", params=NAMES)
+def compiled(request, tensorflow_ready):
+    """(name, augmentation, a graph of it that takes images, masks, step and replica)."""
+    from pipelines import addons
+    from pipelines.random_key import RandomKey
+
+    if request.param == "strong" and not addons.installed():
+        pytest.skip("tensorflow-addons has no release for this Python")
+    augmentation = make(recipe=request.param)
+
+    graph = tensorflow_ready.function(
+        lambda images, masks, step, replica: augmentation(images, masks, RandomKey(7, step, replica))
+    )
+    return request.param, augmentation, graph
 
 
-def run(options, images, masks, step=0, replica=0, seed=1):
-    from pipelines.augment import AugmentOptions, RandomKey, augment
+def make(**options):
+    from pipelines.augment import Augmentation, AugmentOptions
 
-    output = augment(images, masks, AugmentOptions(**options), RandomKey(seed, step, replica))
-    return np.asarray(output[0]), np.asarray(output[1])
-
-
-STRONG = {
-    "flip": 0.5, "scale": (0.6, 1.8), "rotate": 30, "shear": 10, "translate": 0.2,
-    "brightness": 0.3, "contrast": 0.3, "saturation": 0.5, "hue": 20, "channel_gain": 0.1,
-}  # fmt: skip
+    return Augmentation(AugmentOptions(**options))
 
 
-def test_identity_is_exact_to_the_bit():
-    from pipelines.augment import resample
+def call(graph, batch, step=0, replica=0):
+    import tensorflow as tf
 
-    images, masks = batch()
-    identity = np.tile(np.array([[1, 0, 0], [0, 1, 0]], np.float32), (3, 1, 1))
-    moved, moved_masks = resample(images.astype(np.float32), masks, identity, (HEIGHT, WIDTH))
-    np.testing.assert_array_equal(moved, images)
-    np.testing.assert_array_equal(moved_masks, masks)
-    same, same_masks = run({"flip": 0.0}, images, masks)
-    np.testing.assert_array_equal(same, images)
-    np.testing.assert_array_equal(same_masks, masks)
+    return tuple(np.asarray(part) for part in graph(*batch, tf.constant(step), tf.constant(replica)))
 
 
-def test_a_flip_maps_x_to_width_minus_one_minus_x():
-    images, masks = batch()
-    flipped, flipped_masks = run({"flip": 1.0}, images, masks)
-    np.testing.assert_array_equal(flipped, images[:, :, ::-1])
-    np.testing.assert_array_equal(flipped_masks, masks[:, :, ::-1])
+def test_a_graph_gives_what_eager_execution_gives(compiled):
+    from pipelines.random_key import RandomKey
+
+    _, augmentation, graph = compiled
+    batch = noise_batch(size=6)
+    images, masks = call(graph, batch, step=7)
+    eager_images, eager_masks = augmentation(*batch, RandomKey(7, 7, 0))
+    # A graph folds constants, which moves a matrix by its last bit; neighbours on noise are 255 levels apart.
+    np.testing.assert_allclose(images, eager_images, atol=1e-2)
+    np.testing.assert_array_equal(masks, eager_masks)
 
 
-def test_a_flip_of_half_the_images_happens_for_about_half_of_them():
-    images, masks = batch(size=200)
-    flipped, _ = run({"flip": 0.5}, images, masks)
-    share = np.mean([np.array_equal(a, b[:, ::-1]) for a, b in zip(flipped, images, strict=True)])
-    assert 0.4 < share < 0.6
+def test_step_and_replica_change_the_draws_and_the_same_ones_give_the_same_bytes(compiled):
+    name, _, graph = compiled
+    batch = noise_batch(size=6)
+    first = digest(*call(graph, batch, step=5, replica=1))
+    assert digest(*call(graph, batch, step=5, replica=1)) == first
+    others = {digest(*call(graph, batch, step, replica)) for step, replica in ((6, 1), (5, 0))}
+    assert (first in others) == (name == "none")
 
 
-def test_a_quarter_turn_of_a_square_is_exact():
-    from pipelines.augment import AugmentOptions, geometry_matrices, resample
-
-    class QuarterTurn:
-        """A key whose draws are all 0 but the angle's, which is 1."""
-
-        def uniform(self, shape, purpose):
-            return np.tile(np.array([[0, 1, 0, 0, 0, 0]], np.float32), (shape[0], 1))
-
-    square = np.random.default_rng(0).integers(0, 256, (1, 48, 48, 3)).astype(np.float32)
-    ids = square[..., 0].astype(np.uint8)
-    options = AugmentOptions(flip=0.0, rotate=90)
-    matrices = geometry_matrices(1, (48, 48), (48, 48), options, QuarterTurn())
-    turned, turned_ids = resample(square, ids, np.round(matrices, 4), (48, 48))
-    np.testing.assert_array_equal(turned_ids[0], np.rot90(ids[0], 1))
-    np.testing.assert_array_equal(turned[0], np.rot90(square[0], 1))
-
-
-def test_a_crop_at_scale_one_is_a_piece_of_the_image():
-    images, masks = batch(size=8)
-    cropped, cropped_masks = run({"flip": 0.0, "crop": (16, 32)}, images, masks)
-    assert cropped.shape == (8, 16, 32, 3)
-    # Offsets are drawn continuously; the mask is moved by nearest, so each must occur in the image.
-    for crop, mask in zip(cropped_masks, masks, strict=True):
-        windows = np.lib.stride_tricks.sliding_window_view(mask, (16, 32))
-        assert (windows == crop).all(axis=(2, 3)).any()
-
-
-def test_what_lies_outside_is_black_and_255():
-    images, masks = batch()
-    small, small_masks = run({"flip": 0.0, "scale": (0.5, 0.5)}, np.full_like(images, 200), masks)
-    assert (small_masks[:, 0] == 255).all()
-    assert (small[:, 0] == 0).all()
-    assert 0.7 < np.mean(small_masks == 255) < 0.8  # a quarter of the area is left
-
-
-def test_an_image_that_is_its_mask_stays_equal_to_it():
-    # Blocks of one id: away from their edges bilinear and nearest must agree.
-    ids = np.kron(np.random.default_rng(2).integers(0, 11, (4, 6, 8)), np.ones((8, 8), int)).astype(np.uint8)
-    images = np.repeat(ids[..., None] * 20, 3, axis=-1)
-    geometry = {key: STRONG[key] for key in ("flip", "scale", "rotate", "shear", "translate")}
+def test_levels_stay_in_0_to_255_and_masks_hold_only_ids_that_were_in_them(compiled):
+    _, _, graph = compiled
+    images, _ = noise_batch(size=6)
+    masks = np.where(np.random.default_rng(0).random((6, HEIGHT, WIDTH)) < 0.5, 2, 9).astype(np.uint8)
     for step in range(4):
-        moved, moved_masks = run(geometry, images, ids, step=step)
-        flat = np.ptp(
-            np.lib.stride_tricks.sliding_window_view(moved[..., 0], (3, 3), axis=(1, 2)), axis=(3, 4)
-        ) < 1e-3  # fmt: skip
+        changed, changed_masks = call(graph, (images, masks), step)
+        assert changed.shape == (6, HEIGHT, WIDTH, 3)
+        assert changed.min() >= 0
+        assert changed.max() <= 255
+        assert set(np.unique(changed_masks)) <= {2, 9, 255}
+
+
+def test_an_image_that_is_its_mask_stays_equal_to_it_under_every_recipes_geometry(compiled):
+    """Only what moves pixels: no colour, and of the operations those that move, hide or mix them."""
+    name, augmentation, _ = compiled
+    from pipelines.color import ColorOptions
+    from pipelines.random_key import RandomKey
+
+    photometric = ("emboss", "sharpen", "directed_edge_detect", "tfa/sharpness", "tfa/equalize")
+    ops = [
+        one.model_dump()
+        for one in augmentation.options.ops
+        if one.op not in (*photometric, "keras_cv/RandomGaussianBlur")
+    ]
+    for one in ops:
+        one["ops"] = [part for part in one.get("ops", ()) if part["op"] not in photometric]
+    ops = [{key: value for key, value in one.items() if key != "ops" or value} for one in ops]
+    geometry = make(recipe=name, ops=ops, **dict.fromkeys(ColorOptions.model_fields, 0.0))
+    images, ids = blocks(size=6)
+    for step in range(3):
+        moved, moved_masks = (np.asarray(part) for part in geometry(images, ids, RandomKey(1, step, 0)))
+        flat = np.ptp(np.lib.stride_tricks.sliding_window_view(moved[..., 0], (3, 3), axis=(1, 2)), axis=(3, 4)) < 1e-3
         inner, inner_mask = moved[:, 1:-1, 1:-1, 0][flat], moved_masks[:, 1:-1, 1:-1][flat]
-        scored = inner_mask != 255
-        assert scored.sum() > 2000
-        np.testing.assert_allclose(inner[scored], inner_mask[scored] * 20.0, atol=1e-3)
+        assert (inner_mask != 255).sum() > 4000
+        np.testing.assert_allclose(inner, np.where(inner_mask == 255, 0, inner_mask * 20.0 + 20.0), atol=2e-3)
 
 
-def test_a_mask_never_holds_an_id_that_was_not_in_it():
-    images, _ = batch()
-    masks = np.where(np.random.default_rng(0).random((3, HEIGHT, WIDTH)) < 0.5, 2, 9).astype(np.uint8)
-    assert set(np.unique(run(STRONG, images, masks)[1])) <= {2, 9, 255}
+def test_two_replicas_draw_differently_and_each_as_it_would_alone(two_cpu_devices):
+    import tensorflow as tf
+
+    from pipelines.random_key import RandomKey
+
+    augmentation, batch = make(recipe="street"), noise_batch(size=4)
+    strategy = tf.distribute.MirroredStrategy(two_cpu_devices)
+
+    @tf.function(jit_compile=False)
+    def step(number):
+        def on_replica():
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            return augmentation(*batch, RandomKey(7, number, replica))
+
+        return [strategy.experimental_local_results(part) for part in strategy.run(on_replica)]
+
+    images, masks = step(tf.constant(3))
+    assert digest(images[0], masks[0]) != digest(images[1], masks[1])
+    for replica in (0, 1):
+        alone, alone_masks = augmentation(*batch, RandomKey(7, 3, replica))
+        np.testing.assert_allclose(images[replica], alone, atol=1e-2)
+        np.testing.assert_array_equal(masks[replica], alone_masks)
 
 
-def test_levels_stay_in_0_to_255_and_grey_stays_grey_under_saturation_and_hue():
-    images, masks = batch()
-    colored, _ = run(STRONG, images, masks)
-    assert colored.min() >= 0
-    assert colored.max() <= 255
-    grey = np.full((3, HEIGHT, WIDTH, 3), 100, np.uint8)
-    turned, _ = run({"flip": 0.0, "saturation": 0.9, "hue": 90}, grey, masks)
-    np.testing.assert_allclose(turned, 100, atol=1e-2)
+def print_digests(folder, first, die):
+    """Of three augmented batches from one on; with ``die``, the process is gone after the first. Run by a test."""
+    import tensorflow as tf
+
+    from pipelines.dataset import open_records
+    from pipelines.input import DataOptions, training_batches
+    from pipelines.random_key import RandomKey
+
+    how = {"batch_size": 2, "stride": 16, "seed": 3}
+    batches = training_batches(open_records(folder), DataOptions(records=folder), lambda: (0, first), **how)
+    augmentation = make(recipe="street")
+    graph = tf.function(lambda images, masks, step: augmentation(images, masks, RandomKey(3, step, 0)))
+    for step, (images, masks) in zip(range(first, 3), batches, strict=False):
+        sys.stdout.write(f"{step} {digest(*graph(images, masks, tf.constant(step)))}\n")
+        sys.stdout.flush()
+        if die:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_brightness_and_contrast_worked_by_hand():
-    from pipelines.augment import AugmentOptions, color_matrices, recolor
-
-    class Half:
-        """A key whose draws are all 1/2."""
-
-        def uniform(self, shape, purpose):
-            return np.full(shape, 0.5, np.float32)
-
-    image = np.full((1, 2, 3, 3), 100, np.float32)
-    # brightness 0.4: 100 · 1.2 = 120; contrast 0.6 on top: (120 − 127.5) · 1.3 + 127.5 = 117.75
-    matrices = color_matrices(1, AugmentOptions(brightness=0.4, contrast=0.6), Half())
-    np.testing.assert_allclose(recolor(image, *matrices), 117.75, rtol=1e-5)
-
-
-def test_draws_are_a_function_of_seed_step_and_replica():
-    images, masks = batch()
-    first = run(STRONG, images, masks, step=5, replica=1, seed=3)[0]
-    np.testing.assert_array_equal(first, run(STRONG, images, masks, step=5, replica=1, seed=3)[0])
-    for other in (
-        {"step": 6, "replica": 1, "seed": 3},
-        {"step": 5, "replica": 0, "seed": 3},
-        {"step": 5, "replica": 1, "seed": 4},
-    ):
-        assert not np.array_equal(first, run(STRONG, images, masks, **other)[0])
+@pytest.mark.slow
+def test_killed_and_resumed_the_same_batches_come(tiny_records, capsys):
+    """A process that is killed and another that goes on see, together, the very bytes of the unbroken run."""
+    program = "import sys, pathlib, tests.test_augment as t; t.print_digests(pathlib.Path(sys.argv[1]), *{})"
+    killed, resumed = (
+        subprocess.Popen(
+            [sys.executable, "-c", program.format(arguments), str(tiny_records)],
+            env=cli_environment(), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )
+        for arguments in ((0, True), (1, False))
+    )  # fmt: skip
+    print_digests(tiny_records, 0, die=False)
+    whole = capsys.readouterr().out
+    assert len(whole.splitlines()) == 3
+    assert killed.communicate(timeout=300)[0] + resumed.communicate(timeout=300)[0] == whole
+    assert (killed.returncode, resumed.returncode) == (-signal.SIGKILL, 0)
 
 
-def test_a_graph_gives_what_eager_execution_gives(tensorflow_ready):
-    from pipelines.augment import AugmentOptions, RandomKey, augment
+def test_every_recipe_has_its_name_in_the_folder_and_street_is_the_default():
+    from pipelines.augment import AugmentOptions, recipe_names
 
-    images, masks = batch()
-    options = AugmentOptions(**STRONG, crop=(32, 32))
-    compiled = tensorflow_ready.function(lambda i, m, step: augment(i, m, options, RandomKey(1, step, 0)))
-    in_graph = compiled(images, masks, tensorflow_ready.constant(7))
-    eager = augment(images, masks, options, RandomKey(1, 7, 0))
-    np.testing.assert_allclose(in_graph[0], eager[0], atol=1e-3)
-    np.testing.assert_array_equal(in_graph[1], eager[1])
+    assert list(recipe_names()) == NAMES
+    assert AugmentOptions() == AugmentOptions(recipe="street")
+    assert {one.op for one in AugmentOptions().ops} == {"keras_cv/RandomGaussianBlur", "keras_cv/RandomCutout"}
 
 
-def test_wrong_ranges_are_refused():
-    from pydantic import ValidationError
-
+def test_a_recipes_own_keys_override_the_named_ones():
     from pipelines.augment import AugmentOptions
 
-    with pytest.raises(ValidationError, match="0 < least <= most"):
-        AugmentOptions(scale=(1.5, 0.5))
+    street = AugmentOptions()
+    changed = AugmentOptions(recipe="street", rotate=11, ops=[])
+    assert (changed.rotate, changed.scale, changed.ops) == (11.0, street.scale, ())
+
+
+def test_the_demo_and_camvid_recipes_start_from_nothing():
+    from model.recipe import Recipe
+
+    for name in ("demo", "camvid_unet"):
+        options = load_config(Recipe, Path("configs") / f"{name}.yaml").augment
+        assert (options.recipe, options.ops, options.gamma, options.flip_vertical) == ("none", (), 0.0, 0.0)
+
+
+def test_options_come_back_from_the_yaml_that_a_run_keeps(tmp_path):
+    from pipelines.augment import AugmentOptions
+
+    for name in NAMES:
+        options = AugmentOptions(recipe=name, rotate=4)
+        (tmp_path / "kept.yaml").write_text(dump_yaml(options))
+        assert load_config(AugmentOptions, tmp_path / "kept.yaml") == options
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"recipe": "stret"}, "augment.recipe = 'stret': no such augmentation; did you mean 'street'?"),
+        ({"rotat": 3}, "unknown key 'augment.rotat'; did you mean 'rotate'?"),
+        (
+            {"ops": [{"op": "keras_cv/RandomCutot"}]},
+            "there is no operation 'keras_cv/RandomCutot'; did you mean 'keras_cv/RandomCutout'?",
+        ),
+        (
+            {"ops": [{"op": "keras_cv/RandomCutout", "height_factr": 0.2}]},
+            "keras_cv/RandomCutout has no parameter 'height_factr'; did you mean 'height_factor'?",
+        ),
+        ({"ops": [{"op": "keras_cv/RandomSharpness"}]}, "keras_cv/RandomSharpness needs 'factor'"),
+        (
+            {"ops": [{"op": "keras_cv/RandomSharpness", "factor": "much"}]},
+            "factor = 'much': expected a number, or [least, most]",
+        ),
+        ({"ops": [{"op": "sharpen", "probability": 3}]}, "sharpen: probability = 3: input should be less than"),
+        ({"ops": [{"op": "keras_cv/CutMix"}]}, "not among the operations that are proven here; use cut_mix"),
+        ({"ops": [{"op": "keras_cv/RandomRotation"}]}, "use the option augment.rotate"),
+        ({"ops": ["emboss"]}, "augment.ops.0 = 'emboss': expected {op: NAME, ...}"),
+        ({"ops": [{"op": "one_of", "ops": [{"op": "embos"}, {"op": "sharpen"}]}]}, "did you mean 'emboss'?"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_section_is_one_line_that_names_the_nearest_right_one(tmp_path, section, message):
+    from pipelines.augment import AugmentOptions
+
+    class Recipe(Config):
+        augment: AugmentOptions = AugmentOptions()
+
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({"augment": section}))
+    with pytest.raises(UserError) as raised:
+        load_config(Recipe, path)
+    assert str(raised.value).startswith(str(path))
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_was_drawn_can_be_told():
+    from pipelines.augment import describe
+    from pipelines.random_key import RandomKey
+
+    augmentation = make(
+        recipe="none", flip=1.0, rotate=10, ops=[{"op": "one_of", "ops": [{"op": "emboss"}, {"op": "sharpen"}]}]
+    )
+    draws = augmentation.draw(8, (HEIGHT, WIDTH), RandomKey(1, 2, 0))
+    texts = [describe(draws, augmentation.options, index) for index in range(8)]
+    for index, text in enumerate(texts):
+        assert text.startswith(f"flip, rotate {float(draws.geometry.rotate[index]):.3g}, ")
+    assert {text.rpartition(", ")[2] for text in texts} == {"emboss", "sharpen"}
+    nothing = make(recipe="none")
+    assert describe(nothing.draw(1, (HEIGHT, WIDTH), RandomKey(1, 2, 0)), nothing.options, 0) == "nothing"

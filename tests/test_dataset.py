@@ -32,7 +32,7 @@ def test_every_record_is_found_by_its_number(tiny_records):
     stored = [data for shard in records.shards("train") for data in read_frames(tiny_records / shard.file)]
     assert len(reader) == len(stored) == 10
     for number in np.random.default_rng(0).permutation(10):
-        assert reader(number) == stored[number]
+        assert reader.read(number) == stored[number]
 
 
 def test_offsets_are_where_records_begin(tmp_path):

@@ -121,10 +121,8 @@ def test_one_data_set_serves_all_epochs(records):
 def test_a_worker_reads_only_its_own_records(records, monkeypatch):
     from pipelines.dataset import RecordReader
 
-    numbers, read = [], RecordReader.__call__
-    monkeypatch.setattr(
-        RecordReader, "__call__", lambda self, number: numbers.append(int(number)) or read(self, number)
-    )
+    numbers, read = [], RecordReader.read
+    monkeypatch.setattr(RecordReader, "read", lambda self, number: numbers.append(int(number)) or read(self, number))
     batches(records, worker=1, workers=2, skip_batches=1)
     # Batches 1 and 2 of 10 records are positions 4..7 and 8..9; the second half of each is 6, 7 and 9.
     order = np.random.default_rng((1, 0)).permutation(10)

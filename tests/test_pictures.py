@@ -89,3 +89,16 @@ def test_pictures_and_masks_are_saved_with_their_values(tmp_path):
         np.testing.assert_array_equal(np.asarray(saved), mask())
     save_png(path, colorize(mask(), CAMVID))
     np.testing.assert_array_equal(np.asarray(Image.open(path)), colorize(mask(), CAMVID))
+
+
+def test_a_text_is_broken_into_lines_that_fit():
+    from pipelines.pictures import text_block
+
+    one, three = (
+        text_block("scale 1.2", 300),
+        text_block("scale 1.2, rotate -3.4, hue 5.1, noise 3.2, brightness 1.1", 140),
+    )
+    assert one.shape == (23, 300, 3)
+    assert three.shape[1] == 140
+    assert three.shape[0] >= 17 * 3
+    assert (three[:, -3:] == three[0, 0]).all()  # nothing runs over the right edge

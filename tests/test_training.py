@@ -68,6 +68,8 @@ def test_tensorboard_has_the_curves_and_the_same_pictures_each_epoch(trained):
     assert {"loss", "miou", "input | truth | prediction", "iou/road"} <= set(tags)
     assert [point.step for point in events.Tensors("input | truth | prediction")] == [3, 6]
     assert [point.step for point in events.Tensors("miou")] == [3, 6]
+    train = EventAccumulator(str(trained / "tensorboard" / "train"), size_guidance={"tensors": 0}).Reload()
+    assert [point.step for point in train.Tensors("augmentation")] == [0]
 
 
 def test_a_run_stopped_by_a_signal_and_resumed_ends_as_the_unbroken_one(trained, tiny_records, tmp_path, monkeypatch):
