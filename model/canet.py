@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Literal
 
 import keras
-from keras import layers
+from keras import KerasTensor, layers
 
 from model.canet_compact import compact_logits
-from model.dilated import BACKBONES, BOTTLENECKS, STRIDE, Tensor, dilated_resnet
+from model.dilated import BACKBONES, BOTTLENECKS, STRIDE, dilated_resnet
+from model.downloads import Source
 from model.enlarging import Enlarge, EnlargeLike, SpreadLike
 from model.resnet import Normalization
 from model.weights import encoder_weights_path, load_encoder
@@ -86,17 +87,17 @@ def CANet(  # noqa: N802 - a network's name, as Unet
 
 
 def _encoder(
-    backbone: str, image: Tensor, encoder_weights: str | Path | None, normalization: Normalization
+    backbone: str, image: KerasTensor, encoder_weights: str | Path | None, normalization: Normalization
 ) -> keras.Model:
     """The dilated ResNet with its weights."""
-    source = "keras_applications" if backbone in BOTTLENECKS else "image_classifiers"
+    source: Source = "keras_applications" if backbone in BOTTLENECKS else "image_classifiers"
     encoder = dilated_resnet(backbone, image, normalization)
     if path := encoder_weights_path(backbone, encoder_weights, source):
         load_encoder(encoder, path)
     return encoder
 
 
-def _logits(encoder: keras.Model, classes: int, auxiliary: bool, normalization: Normalization) -> list[Tensor]:
+def _logits(encoder: keras.Model, classes: int, auxiliary: bool, normalization: Normalization) -> list[KerasTensor]:
     """(B, H, W, classes) of the main head and, if wanted, of the auxiliary one."""
     stage1, stage3, stage4 = encoder.outputs
     x = _context(stage4, normalization)  # (B, H/8, W/8, 512)
@@ -109,7 +110,7 @@ def _logits(encoder: keras.Model, classes: int, auxiliary: bool, normalization: 
     return logits
 
 
-def _context(features: Tensor, normalization: Normalization) -> Tensor:
+def _context(features: KerasTensor, normalization: Normalization) -> KerasTensor:
     """The sum of the global flow and the chain of context flows, each of which reads the one before."""
     x = layers.GlobalAveragePooling2D(keepdims=True, name="global_pool")(features)
     x = _convolution(x, FLOW_FILTERS, 1, "global", normalization)
@@ -124,7 +125,7 @@ def _context(features: Tensor, normalization: Normalization) -> Tensor:
     return layers.Add(name="flows_add")(flows)
 
 
-def _feature_selection(x: Tensor, normalization: Normalization) -> Tensor:
+def _feature_selection(x: KerasTensor, normalization: Normalization) -> KerasTensor:
     """Channels weighed by what the whole image holds: x + a·x."""
     x = _convolution(x, FILTERS, 3, "selection", normalization)
     weights = layers.GlobalAveragePooling2D(keepdims=True, name="selection_pool")(x)
@@ -132,7 +133,7 @@ def _feature_selection(x: Tensor, normalization: Normalization) -> Tensor:
     return layers.Add(name="selection_add")([x, layers.Multiply(name="selection_multiply")([x, weights])])
 
 
-def _decoder(x: Tensor, low_level: Tensor, normalization: Normalization) -> Tensor:
+def _decoder(x: KerasTensor, low_level: KerasTensor, normalization: Normalization) -> KerasTensor:
     """Context at twice its size beside a few channels of the first stage."""
     low_level = _convolution(low_level, LOW_LEVEL_FILTERS, 3, "low_level", normalization)
     x = Enlarge(2, name="decoder_enlarge")(x)
@@ -142,7 +143,7 @@ def _decoder(x: Tensor, low_level: Tensor, normalization: Normalization) -> Tens
     return x
 
 
-def _classifier(x: Tensor, classes: int, factor: int, name: str) -> Tensor:
+def _classifier(x: KerasTensor, classes: int, factor: int, name: str) -> KerasTensor:
     """Class scores at the image's own size; the only convolution with a bias."""
     x = layers.Dropout(DROPOUT, name=f"{name}_dropout")(x)
     x = layers.Conv2D(classes, 1, name=f"{name}_conv")(x)
@@ -150,13 +151,13 @@ def _classifier(x: Tensor, classes: int, factor: int, name: str) -> Tensor:
 
 
 def _convolution(
-    x: Tensor,
+    x: KerasTensor,
     filters: int,
     kernel: int,
     name: str,
     normalization: Normalization,
     activation: str = "relu",
-) -> Tensor:
+) -> KerasTensor:
     """Convolution, normalisation, activation."""
     x = layers.Conv2D(
         filters, kernel, padding="same", use_bias=False, kernel_initializer="he_uniform", name=f"{name}_conv"
@@ -165,9 +166,7 @@ def _convolution(
     return layers.Activation(activation, name=f"{name}_{activation}")(x)
 
 
-def _separable_convolution(
-    x: Tensor, filters: int, name: str, normalization: Normalization
-) -> Tensor:
+def _separable_convolution(x: KerasTensor, filters: int, name: str, normalization: Normalization) -> KerasTensor:
     """3×3 channel by channel, then 1×1, each normalised and rectified."""
     x = layers.DepthwiseConv2D(
         3, padding="same", use_bias=False, depthwise_initializer="he_uniform", name=f"{name}_depthwise"

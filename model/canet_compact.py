@@ -11,9 +11,8 @@ References: Tang et al., arXiv 2002.12041; for the decoder Peng et al., "Large k
 
 from __future__ import annotations
 
-from keras import layers
+from keras import KerasTensor, layers
 
-from model.dilated import Tensor
 from model.enlarging import Enlarge, EnlargeLike, SpreadLike
 from model.resnet import Normalization
 
@@ -24,7 +23,7 @@ STRIDES = (2, 2, 1, 1)
 FLOWS, POOLING = 3, 2
 
 
-def compact_logits(image: Tensor, classes: int, normalization: Normalization) -> Tensor:
+def compact_logits(image: KerasTensor, classes: int, normalization: Normalization) -> KerasTensor:
     """Logits (B, H, W, classes) over an image tensor (B, H, W, 3)."""
     stages = _encoder(image, normalization)
     x = _context(stages[-1], normalization)  # (B, H/8, W/8, 32)
@@ -34,7 +33,7 @@ def compact_logits(image: Tensor, classes: int, normalization: Normalization) ->
     return Enlarge(4, name="final_enlarge")(x)
 
 
-def _encoder(image: Tensor, normalization: Normalization) -> list[Tensor]:
+def _encoder(image: KerasTensor, normalization: Normalization) -> list[KerasTensor]:
     """Feature maps of 8, 16, 32 and 64 channels: the first at 1/4, the others at 1/8."""
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalization")(image)
     x = _convolution(x, STEM_FILTERS, 3, "stem")
@@ -51,13 +50,13 @@ def _encoder(image: Tensor, normalization: Normalization) -> list[Tensor]:
 
 
 def _block(
-    x: Tensor,
+    x: KerasTensor,
     name: str,
     filters: tuple[int, int, int],
     strides: int,
     normalization: Normalization,
     project: bool,
-) -> Tensor:
+) -> KerasTensor:
     """A bottleneck beside the identity or, at a stage's start, a 3×3 convolution. The stride is in the first 1×1."""
     shortcut = x
     if project:
@@ -71,7 +70,7 @@ def _block(
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
-def _context(features: Tensor, normalization: Normalization) -> Tensor:
+def _context(features: KerasTensor, normalization: Normalization) -> KerasTensor:
     """The sum of the global flow and the context flows, each of which reads the one before."""
     x = layers.GlobalAveragePooling2D(keepdims=True, name="global_pool")(features)
     x = layers.Activation("relu", name="global_relu")(_normalized(x, "global", normalization))
@@ -88,7 +87,7 @@ def _context(features: Tensor, normalization: Normalization) -> Tensor:
     return layers.Add(name="flows_add")(flows)
 
 
-def _feature_selection(x: Tensor, normalization: Normalization) -> Tensor:
+def _feature_selection(x: KerasTensor, normalization: Normalization) -> KerasTensor:
     """Channels weighed by what the whole image holds, at twice the size."""
     x = _convolution(x, FILTERS, 3, "selection")
     weights = layers.GlobalAveragePooling2D(keepdims=True, name="selection_pool")(x)
@@ -98,7 +97,7 @@ def _feature_selection(x: Tensor, normalization: Normalization) -> Tensor:
     return Enlarge(2, name="selection_enlarge")(x)
 
 
-def _global_convolution(x: Tensor) -> Tensor:
+def _global_convolution(x: KerasTensor) -> KerasTensor:
     """A 7×7 neighbourhood by two pairs of thin convolutions, and a residual 3×3 that sharpens borders."""
     column_row = _convolution(_convolution(x, FILTERS, (7, 1), "agcn_a"), FILTERS, (1, 7), "agcn_b")
     row_column = _convolution(_convolution(x, FILTERS, (1, 7), "agcn_c"), FILTERS, (7, 1), "agcn_d")
@@ -107,12 +106,12 @@ def _global_convolution(x: Tensor) -> Tensor:
 
 
 def _convolution(
-    x: Tensor, filters: int, kernel: int | tuple[int, int], name: str, strides: int = 1
-) -> Tensor:
+    x: KerasTensor, filters: int, kernel: int | tuple[int, int], name: str, strides: int = 1
+) -> KerasTensor:
     return layers.Conv2D(
         filters, kernel, strides=strides, padding="same", kernel_initializer="he_uniform", name=f"{name}_conv"
     )(x)
 
 
-def _normalized(x: Tensor, name: str, normalization: Normalization) -> Tensor:
+def _normalized(x: KerasTensor, name: str, normalization: Normalization) -> KerasTensor:
     return normalization(f"{name}_bn", epsilon=1e-3)(x)

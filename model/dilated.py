@@ -15,7 +15,7 @@ residual networks", CVPR 2017.
 from __future__ import annotations
 
 import keras
-from keras import layers
+from keras import KerasTensor, layers
 
 from model.resnet import Normalization, resnet
 
@@ -29,10 +29,7 @@ IMAGENET_MEAN = (123.68, 116.779, 103.939)
 """Of the red, green and blue channels, 0..255; Applications' "caffe" preprocessing subtracts it."""
 
 
-Tensor = keras.KerasTensor
-
-
-def dilated_resnet(backbone: str, image: Tensor, normalization: Normalization) -> keras.Model:
+def dilated_resnet(backbone: str, image: KerasTensor, normalization: Normalization) -> keras.Model:
     """A dilated ResNet without its top, over an image tensor (B, H, W, 3), H and W multiples of 8.
 
     Its outputs are what CANET takes: the first stage at 1/4 of the image's size, the third and the fourth at
@@ -50,7 +47,7 @@ def dilated_resnet(backbone: str, image: Tensor, normalization: Normalization) -
     raise ValueError(f"backbone '{backbone}' is unknown; there are {', '.join(BACKBONES)}")
 
 
-def _bottleneck_resnet(backbone: str, image: Tensor, normalization: Normalization) -> keras.Model:
+def _bottleneck_resnet(backbone: str, image: KerasTensor, normalization: Normalization) -> keras.Model:
     """Applications' ResNet v1 without its top, dilated from the third stage on."""
     x = layers.Rescaling(1.0, offset=[-mean for mean in IMAGENET_MEAN], name="imagenet_mean")(image)
     x = keras.ops.flip(x, axis=-1)  # Applications' weights read blue, green, red
@@ -70,11 +67,11 @@ def _bottleneck_resnet(backbone: str, image: Tensor, normalization: Normalizatio
 
 
 def _bottleneck(
-    x: Tensor, name: str, filters: int, strides: int, dilation: int, project: bool, normalization: Normalization
-) -> Tensor:
+    x: KerasTensor, name: str, filters: int, strides: int, dilation: int, project: bool, normalization: Normalization
+) -> KerasTensor:
     """1×1, 3×3 and 1×1 beside the input, or where the shape changes a 1×1 of it. The stride is in the first 1×1."""
 
-    def normalized_convolution(x: Tensor, part: int, filters: int, kernel: int, **options: int) -> Tensor:
+    def normalized_convolution(x: KerasTensor, part: int, filters: int, kernel: int, **options: int) -> KerasTensor:
         x = layers.Conv2D(filters, kernel, padding="same", name=f"{name}_{part}_conv", **options)(x)
         return normalization(f"{name}_{part}_bn", EPSILON)(x)
 

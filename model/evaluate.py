@@ -40,10 +40,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     with quiet_start():
         import tensorflow as tf
 
+        from model.outputs import logits_model
         from model.recipe import build_loss
         from model.runs import load_network, open_run
         from model.scoring import Scorer
-        from model.unet import logits_model
         from pipelines.input import open_records
 
         tf.config.list_logical_devices()

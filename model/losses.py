@@ -179,13 +179,6 @@ class LovaszTerm(_ClassMeanTerm):
 
 
 LossTerm = Annotated[
-    CrossEntropyTerm
-    | CceDiceTerm
-    | FocalTerm
-    | HardPixelsTerm
-    | DiceTerm
-    | JaccardTerm
-    | TverskyTerm
-    | LovaszTerm,
+    CrossEntropyTerm | CceDiceTerm | FocalTerm | HardPixelsTerm | DiceTerm | JaccardTerm | TverskyTerm | LovaszTerm,
     Field(discriminator="name"),
 ]

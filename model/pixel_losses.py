@@ -58,9 +58,7 @@ class Focal(_PixelMean):
     Reference: Lin et al., "Focal loss for dense object detection", ICCV 2017.
     """
 
-    def __init__(
-        self, gamma: float = 2.0, alpha: float = 0.25, class_weights: Sequence[float] | None = None
-    ) -> None:
+    def __init__(self, gamma: float = 2.0, alpha: float = 0.25, class_weights: Sequence[float] | None = None) -> None:
         super().__init__(class_weights)
         self._gamma, self._alpha = gamma, alpha
 
@@ -75,9 +73,7 @@ class BinaryFocal(_PixelMean):
     ``binary_focal_loss``.
     """
 
-    def __init__(
-        self, gamma: float = 2.0, alpha: float = 0.25, class_weights: Sequence[float] | None = None
-    ) -> None:
+    def __init__(self, gamma: float = 2.0, alpha: float = 0.25, class_weights: Sequence[float] | None = None) -> None:
         super().__init__(class_weights)
         self._gamma, self._alpha = gamma, alpha
 

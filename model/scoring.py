@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from model.losses import Loss, Statistics
 from model.metrics import ConfusionMatrix, mean_iou
 from model.recipe import Recipe, network_stride
+from model.scored import Loss, Statistics
 from model.steps import distribute, make_scoring_step
 from pipelines.input import Records, evaluation_batches, network_size
 

@@ -14,8 +14,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from model.losses import Loss, Statistics, score
+from model.losses import OnOutputs
 from model.metrics import ConfusionMatrix
+from model.scored import Loss, Statistics, score
 from pipelines.augment import AugmentOptions, RandomKey, augment
 from pipelines.fitting import Size, content_size_of, unfit
 
@@ -23,30 +24,30 @@ Batch = tuple[tf.Tensor, tf.Tensor]
 
 
 def loss_and_gradients(
-    network: keras.Model, loss: Loss, activation: str, images: tf.Tensor, masks: tf.Tensor
+    network: keras.Model, loss: Loss | OnOutputs, activation: str, images: tf.Tensor, masks: tf.Tensor
 ) -> tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]:
-    """In a replica's context: the loss of all replicas' batch, this replica's part of its gradients, its logits.
+    """In a replica's context: the loss of all replicas' batch, this replica's part of its gradients, its main logits.
 
     The gradients of the whole are the sum of all replicas' parts, which Keras' optimizers take themselves.
 
     Args:
-      network: gives logits.
-      loss: of all replicas' pixels.
+      network: gives logits, or a list of them, the main ones first.
+      loss: of all replicas' pixels; `OnOutputs` for a list.
       activation: the network's, applied inside the loss.
       images: float32 (b, h, w, 3), this replica's share.
       masks: uint8 (b, h, w).
     """
     variables = [variable.value for variable in network.trainable_variables]
     with tf.GradientTape() as tape:
-        logits = network(images, training=True)
-        own = loss.statistics(score(masks, logits, activation))
+        outputs = network(images, training=True)
+        own = loss.statistics(keras.tree.map_structure(lambda logits: score(masks, logits, activation), outputs))
     total = sum_over_replicas(own)
     with tf.GradientTape() as formula:
         formula.watch(total)
         value = loss.finish(total)
     weights = formula.gradient(value, total, unconnected_gradients="zero")
     gradients = tape.gradient(own, variables, output_gradients=weights)
-    return value, gradients, logits
+    return value, gradients, keras.tree.flatten(outputs)[0]
 
 
 def sum_over_replicas(statistics: Statistics) -> Statistics:
@@ -59,7 +60,7 @@ def make_training_step(
     strategy: tf.distribute.Strategy,
     network: keras.Model,
     optimizer: keras.optimizers.Optimizer,
-    loss: Loss,
+    loss: Loss | OnOutputs,
     activation: str,
     augmentation: AugmentOptions,
     seed: int,
@@ -80,10 +81,22 @@ def make_training_step(
     # slower on CPUs, and the augmentation's resampling has no XLA kernel.
     @tf.function(input_signature=[batch_spec, tf.TensorSpec([], tf.int32)], jit_compile=False)
     def training_step(batch: Any, step: tf.Tensor) -> tf.Tensor:
+        _seed_dropout(network, seed, step)
         values = strategy.run(replica_step, args=(batch, step))
         return strategy.experimental_local_results(values)[0]
 
     return training_step
+
+
+def _seed_dropout(network: keras.Model, seed: int, step: tf.Tensor) -> None:
+    """Make what the network itself draws at random a function of (seed, step), so that a resumed run repeats it.
+
+    Keras saves the states of its seed generators nowhere. All replicas draw the same numbers.
+    """
+    saved = {id(variable) for variable in network.weights}
+    states = [variable for variable in network.variables if id(variable) not in saved]
+    for number, state in enumerate(states):
+        state.assign(tf.stack([tf.cast((seed + number * 1_000_003) % 2**32, tf.uint32), tf.cast(step, tf.uint32)]))
 
 
 def make_scoring_step(

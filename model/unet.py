@@ -89,11 +89,6 @@ def Unet(  # noqa: N802 - the library's name
     return model
 
 
-def logits_model(model: keras.Model) -> keras.Model:
-    """The same network, sharing all weights, without its last activation: (B, H, W, 3) → logits (B, H, W, classes)."""
-    return keras.Model(model.input, model.layers[-1].input, name=f"{model.name}_logits")
-
-
 def freeze(encoder: keras.Model) -> None:
     """Nothing but normalisation is trained from now on, as in the library: its statistics suit the new images."""
     for layer in encoder.layers:

@@ -21,8 +21,9 @@ def loss_and_gradients_under(tf, strategy, batch):
     import keras
 
     from model.losses import cce_dice_loss
+    from model.outputs import logits_model
     from model.steps import loss_and_gradients
-    from model.unet import Unet, logits_model
+    from model.unet import Unet
 
     keras.utils.set_random_seed(5)
     replicas = strategy.num_replicas_in_sync
@@ -79,7 +80,8 @@ def test_gradients_equal_those_of_the_plain_loss(tensorflow_ready, batch):
     """Statistics, then formula, by two tapes is the chain rule: one tape over all gives the same."""
     import keras
 
-    from model.losses import cce_dice_loss, score
+    from model.losses import cce_dice_loss
+    from model.scored import score
     from model.steps import loss_and_gradients
 
     tf, (images, masks) = tensorflow_ready, batch

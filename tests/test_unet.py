@@ -50,7 +50,7 @@ def test_output_has_the_inputs_size_and_sums_to_one():
 
 def test_logits_model_shares_weights_and_leaves_the_activation_out(tensorflow_ready):
     from model import Unet
-    from model.unet import logits_model
+    from model.outputs import logits_model
 
     model = Unet("resnet18", classes=4, activation="softmax", decoder_filters=(8, 8, 8, 4, 4))
     images = np.random.default_rng(0).uniform(0, 255, (1, 32, 64, 3)).astype(np.float32)
