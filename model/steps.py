@@ -8,7 +8,7 @@ exactly what one device does on the joined batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -102,27 +102,34 @@ def _seed_dropout(network: keras.Model, seed: int, step: tf.Tensor) -> None:
 def make_scoring_step(
     strategy: tf.distribute.Strategy,
     network: keras.Model,
-    loss: Loss,
+    scores: Mapping[str, Loss],
     activation: str,
     size: Size,
     confusion: ConfusionMatrix,
     batch_spec: Any,
-) -> Callable[[Any], Statistics]:
-    """A compiled function of a distributed batch that counts its pixels and gives its loss statistics.
+) -> Callable[[Any], tuple[dict[str, Statistics], list[Batch]]]:
+    """A compiled function of a distributed batch that counts its pixels.
 
-    The scores are brought to the masks' own size first.
+    It gives the statistics of each of ``scores``, by their names, and each replica's masks and predicted ids,
+    uint8 (b, H, W). The network's logits are brought to the masks' own size first.
     """
 
-    def replica_step(batch: Batch) -> Statistics:
+    def replica_step(batch: Batch) -> tuple[dict[str, Statistics], tf.Tensor, tf.Tensor]:
         images, masks = batch
-        scores = at_own_size(network, images, size, masks)
-        confusion.update_state(masks, scores)
-        return sum_over_replicas(loss.statistics(score(masks, scores, activation)))
+        logits = at_own_size(network, images, size, masks)
+        confusion.update_state(masks, logits)
+        scored = score(masks, logits, activation)
+        statistics = {name: sum_over_replicas(loss.statistics(scored)) for name, loss in scores.items()}
+        return statistics, masks, tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
 
     @tf.function(input_signature=[batch_spec], jit_compile=False)
-    def scoring_step(batch: Any) -> Statistics:
-        results = strategy.run(replica_step, args=(batch,))
-        return {key: strategy.experimental_local_results(value)[0] for key, value in results.items()}
+    def scoring_step(batch: Any) -> tuple[dict[str, Statistics], list[Batch]]:
+        statistics, *images = strategy.run(replica_step, args=(batch,))
+        first = {
+            name: {key: strategy.experimental_local_results(value)[0] for key, value in sums.items()}
+            for name, sums in statistics.items()
+        }
+        return first, list(zip(*map(strategy.experimental_local_results, images), strict=True))
 
     return scoring_step
 

@@ -31,6 +31,7 @@ def loss_and_gradients_under(tf, strategy, batch):
         network = logits_model(
             Unet(
                 "resnet18",
+                encoder_weights=None,
                 classes=CLASSES,
                 activation="softmax",
                 decoder_filters=(8, 8, 8, 4, 4),
