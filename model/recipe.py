@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from configs.commands import did_you_mean
 from configs.loading import Config
 from model.losses import LOSS_NAMES, Loss, WeightedSum, make_loss
+from model.optimizer import AdamW
 from model.resnet import STRIDE
 from model.unet import DECODER_FILTERS, Unet
 from pipelines.augment import AugmentOptions
@@ -26,10 +27,16 @@ class ModelOptions(Config):
     """Section ``model``: which network."""
 
     name: Literal["unet"] = "unet"
-    backbone: Literal["resnet18", "resnet34"] = "resnet34"
+    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101"] = "resnet34"
     activation: Literal["softmax", "sigmoid"] = "softmax"
     decoder_filters: tuple[int, int, int, int, int] = DECODER_FILTERS
-    encoder_weights: Path | None = None
+    decoder_block_type: Literal["upsampling", "transpose"] = "upsampling"
+    encoder_weights: Literal["imagenet"] | Path | None = None
+    """``imagenet`` is downloaded once; a path is a weight file in Keras 2's layout (.h5)."""
+    encoder_freeze: bool = False
+    """Train nothing of the encoder but its normalisation."""
+    normalization: Literal["batch", "group"] = "batch"
+    """``group`` for batches of one or two images; ImageNet weights do not fit it."""
     bn_momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
     """The library's 0.99 needs some 500 steps before validation means anything; 0.9 suits small data."""
 
@@ -87,8 +94,11 @@ def build_network(options: ModelOptions, classes: int, synchronized: bool = Fals
         options.backbone,
         classes=classes,
         activation=options.activation,
-        encoder_weights=str(options.encoder_weights) if options.encoder_weights else None,
+        encoder_weights=options.encoder_weights,
+        encoder_freeze=options.encoder_freeze,
+        decoder_block_type=options.decoder_block_type,
         decoder_filters=options.decoder_filters,
+        normalization=options.normalization,
         bn_momentum=options.bn_momentum,
         bn_synchronized=synchronized,
     )
@@ -107,7 +117,7 @@ def build_loss(options: TrainOptions, manifest: Manifest) -> Loss:
 
 def build_optimizer(options: TrainOptions, steps: int) -> keras.optimizers.Optimizer:
     """AdamW whose learning rate is warmed up and then follows the schedule over ``steps`` steps in all."""
-    optimizer = keras.optimizers.AdamW(learning_rate_schedule(options, steps), weight_decay=options.weight_decay)
+    optimizer = AdamW(learning_rate_schedule(options, steps), weight_decay=options.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
     return optimizer
 

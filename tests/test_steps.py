@@ -31,6 +31,7 @@ def loss_and_gradients_under(tf, strategy, batch):
             Unet(
                 "resnet18",
                 classes=CLASSES,
+                encoder_weights=None,
                 activation="softmax",
                 decoder_filters=(8, 8, 8, 4, 4),
                 bn_synchronized=replicas > 1,
