@@ -24,6 +24,7 @@ from model.dilated import BACKBONES, BOTTLENECKS, STRIDE, dilated_resnet
 from model.downloads import Source
 from model.enlarging import Enlarge, EnlargeLike, SpreadLike
 from model.resnet import Normalization
+from model.unet import freeze
 from model.weights import encoder_weights_path, load_encoder
 
 COMPACT = "compact"
@@ -38,6 +39,7 @@ def CANet(  # noqa: N802 - a network's name, as Unet
     classes: int = 21,
     activation: str = "softmax",
     encoder_weights: str | Path | None = None,
+    encoder_freeze: bool = False,
     auxiliary: bool = False,
     *,
     normalization: Literal["batch", "group"] = "batch",
@@ -54,6 +56,7 @@ def CANet(  # noqa: N802 - a network's name, as Unet
       activation: of the outputs, ``sigmoid``, ``softmax`` or ``linear``; the last layer bears its name.
       encoder_weights: None, ``imagenet``, or the path of a weight file whose layers are matched by name:
         Keras Applications' for resnet50 and resnet101, the segmentation_models library's for resnet34.
+      encoder_freeze: train nothing of the encoder but its normalisation.
       auxiliary: give a second output, of a head on the third stage that helps to train the encoder; the
         compact form has none.
       normalization: ``batch`` or ``group``.
@@ -73,14 +76,19 @@ def CANet(  # noqa: N802 - a network's name, as Unet
             raise ValueError(f"{name} {side} is not a multiple of {STRIDE}")
     if backbone_name not in (COMPACT, *BACKBONES):
         raise ValueError(f"backbone '{backbone_name}' is unknown; there are {', '.join((COMPACT, *BACKBONES))}")
-    if backbone_name == COMPACT and (auxiliary or encoder_weights):
-        raise ValueError("the compact form has neither an auxiliary head nor weights for its encoder")
+    if backbone_name == COMPACT and (auxiliary or encoder_weights or encoder_freeze):
+        raise ValueError(
+            "the compact form has neither an auxiliary head nor weights for its encoder, which is no ResNet"
+        )
     normalize = Normalization(bn_momentum, bn_synchronized, normalization)
     image = layers.Input(input_shape, name="data")
     if backbone_name == COMPACT:
         logits = [compact_logits(image, classes, normalize)]
     else:
-        logits = _logits(_encoder(backbone_name, image, encoder_weights, normalize), classes, auxiliary, normalize)
+        encoder = _encoder(backbone_name, image, encoder_weights, normalize)
+        if encoder_freeze:
+            freeze(encoder)
+        logits = _logits(encoder, classes, auxiliary, normalize)
     names = (activation, f"auxiliary_{activation}")
     outputs = [layers.Activation(activation, name=name)(x) for name, x in zip(names, logits)]
     return keras.Model(image, outputs if auxiliary else outputs[0], name="canet")

@@ -132,4 +132,5 @@ def _reason(error: Exception) -> str:
     """A failed request in a few words."""
     if isinstance(error, urllib.error.HTTPError):
         return f"HTTP {error.code} {error.reason}"
-    return str(getattr(error, "reason", None) or error or type(error).__name__)
+    words = str(getattr(error, "reason", None) or error).split()
+    return " ".join(words) or type(error).__name__

@@ -13,6 +13,7 @@ from configs.loading import Config
 from model import dilated, resnet
 from model.canet import COMPACT, CANet
 from model.losses import CceDiceTerm, LossTerm, OnOutputs, WeightedSum
+from model.optimizer import AdamW
 from model.scored import Loss
 from model.unet import DECODER_FILTERS, Unet
 from pipelines.augment import AugmentOptions
@@ -31,7 +32,13 @@ class ModelOptions(Config):
     backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101"] = "resnet34"
     activation: Literal["softmax", "sigmoid"] = "softmax"
     decoder_filters: tuple[int, int, int, int, int] = DECODER_FILTERS
-    encoder_weights: Path | None = None
+    decoder_block_type: Literal["upsampling", "transpose"] = "upsampling"
+    encoder_weights: Literal["imagenet"] | Path | None = None
+    """``imagenet`` is downloaded once; a path is a weight file in Keras 2's layout (.h5)."""
+    encoder_freeze: bool = False
+    """Train nothing of the encoder but its normalisation."""
+    normalization: Literal["batch", "group"] = "batch"
+    """``group`` for batches of one or two images; ImageNet weights do not fit it."""
     bn_momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
     """The library's 0.99 needs some 500 steps before validation means anything; 0.9 suits small data."""
     auxiliary_weight: float = Field(default=0.4, ge=0.0)
@@ -59,8 +66,11 @@ class ModelOptions(Config):
 
 _FOREIGN = {
     "unet": ("auxiliary_weight",),
-    "canet": ("decoder_filters",),
-    "canet_compact": ("backbone", "encoder_weights", "decoder_filters", "auxiliary_weight"),
+    "canet": ("decoder_filters", "decoder_block_type"),
+    "canet_compact": (
+        *("backbone", "encoder_weights", "encoder_freeze"),
+        *("decoder_filters", "decoder_block_type", "auxiliary_weight"),
+    ),
 }
 """Keys that say nothing about a network."""
 
@@ -100,26 +110,24 @@ class Recipe(Config):
 
 def build_network(options: ModelOptions, classes: int, synchronized: bool = False) -> keras.Model:
     """The network of a recipe, (B, H, W, 3) RGB 0..255 → (B, H, W, classes) probabilities."""
-    weights = str(options.encoder_weights) if options.encoder_weights else None
+    shared: dict[str, Any] = {
+        "classes": classes,
+        "activation": options.activation,
+        "encoder_weights": options.encoder_weights,
+        "encoder_freeze": options.encoder_freeze,
+        "normalization": options.normalization,
+        "bn_momentum": options.bn_momentum,
+        "bn_synchronized": synchronized,
+    }
     if options.name == "unet":
         return Unet(
             options.backbone,
-            classes=classes,
-            activation=options.activation,
-            encoder_weights=weights,
+            decoder_block_type=options.decoder_block_type,
             decoder_filters=options.decoder_filters,
-            bn_momentum=options.bn_momentum,
-            bn_synchronized=synchronized,
+            **shared,
         )
-    return CANet(
-        COMPACT if options.name == "canet_compact" else options.backbone,
-        classes=classes,
-        activation=options.activation,
-        encoder_weights=weights,
-        auxiliary=options.auxiliary,
-        bn_momentum=options.bn_momentum,
-        bn_synchronized=synchronized,
-    )
+    backbone = COMPACT if options.name == "canet_compact" else options.backbone
+    return CANet(backbone, auxiliary=options.auxiliary, **shared)
 
 
 def network_stride(options: ModelOptions) -> int:
@@ -153,7 +161,7 @@ def training_loss(options: ModelOptions, loss: Loss) -> Loss | OnOutputs:
 
 def build_optimizer(options: TrainOptions, steps: int) -> keras.optimizers.Optimizer:
     """AdamW whose learning rate is warmed up and then follows the schedule over ``steps`` steps in all."""
-    optimizer = keras.optimizers.AdamW(learning_rate_schedule(options, steps), weight_decay=options.weight_decay)
+    optimizer = AdamW(learning_rate_schedule(options, steps), weight_decay=options.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
     return optimizer
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import gcd
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import keras
 from keras import layers
+
+from model.normalization import BatchNormalization
 
 UNITS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 BOTTLENECKS = ("resnet50", "resnet101")
@@ -23,7 +25,7 @@ FEATURES = ("stage4_unit1_relu1", "stage3_unit1_relu1", "stage2_unit1_relu1", "r
 """Layers at 1/16, 1/8, 1/4 and 1/2 of the image's size, each the last there."""
 STRIDE = 32
 
-Tensor = keras.KerasTensor
+Tensor: TypeAlias = keras.KerasTensor
 
 
 class Normalization(NamedTuple):
@@ -43,7 +45,7 @@ class Normalization(NamedTuple):
             return lambda x: layers.GroupNormalization(
                 groups=gcd(32, max(x.shape[-1] // 2, 1)), epsilon=epsilon, scale=scale, name=name
             )(x)
-        return layers.BatchNormalization(
+        return BatchNormalization(
             momentum=self.momentum, epsilon=epsilon, scale=scale, synchronized=self.synchronized, name=name
         )
 

@@ -103,25 +103,24 @@ def _assign(layers: Sequence[keras.layers.Layer], stored: LayerWeights, path: st
         raise UserError(
             f"{path}: {len(missing)} of {len(layers)} layers with weights are not in it: {_listed(missing)}"
         )
-    values = [
-        (variable, _value(layer, variable, stored[layer.name], path)) for layer in layers for variable in layer.weights
-    ]
-    for variable, value in values:
-        variable.assign(value)
+    for layer in layers:
+        _check_layer(layer, stored[layer.name], path)
+    for layer in layers:
+        for variable in layer.weights:
+            variable.assign(stored[layer.name][variable.name])
 
 
-def _value(
-    layer: keras.layers.Layer, variable: keras.Variable, stored: Mapping[str, np.ndarray], path: str | Path
-) -> np.ndarray:
-    value = stored.get(variable.name)
-    if value is None:
-        raise UserError(f"{path}: layer '{layer.name}' has no '{variable.name}' in it, only {', '.join(stored)}")
-    if value.shape != tuple(variable.shape):
-        raise UserError(
-            f"{path}: '{variable.name}' of layer '{layer.name}' has shape {value.shape}, "
-            f"the network's has {tuple(variable.shape)}"
-        )
-    return value
+def _check_layer(layer: keras.layers.Layer, stored: Mapping[str, np.ndarray], path: str | Path) -> None:
+    """The file's variables of a layer must be the layer's, by name and shape."""
+    shapes = {variable.name: tuple(variable.shape) for variable in layer.weights}
+    if set(shapes) != set(stored):
+        there, here = (", ".join(sorted(names)) for names in (stored, shapes))
+        raise UserError(f"{path}: layer '{layer.name}' has {there} in it, the network's {here}")
+    for name, value in stored.items():
+        if value.shape != shapes[name]:
+            raise UserError(
+                f"{path}: '{name}' of layer '{layer.name}' has shape {value.shape}, the network's {shapes[name]}"
+            )
 
 
 def _listed(names: Sequence[str]) -> str:
