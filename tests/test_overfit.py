@@ -31,9 +31,9 @@ def test_unet_learns_four_images_by_heart(tensorflow_ready, camvid):
     from model import Unet
     from model.losses import make_loss
     from model.metrics import confusion, mean_iou
+    from model.outputs import logits_model
     from model.recipe import TrainOptions, build_optimizer
     from model.steps import loss_and_gradients
-    from model.outputs import logits_model
 
     tf = tensorflow_ready
     images, masks = four_images(camvid)

@@ -98,7 +98,7 @@ def test_gradients_equal_those_of_the_plain_loss(tensorflow_ready, batch):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-def test_a_networks_dropout_follows_from_seed_and_step_and_its_auxiliary_head_is_trained(tensorflow_ready, batch):
+def test_a_networks_dropout_follows_from_seed_and_step(tensorflow_ready, batch):
     import keras
 
     from model.canet import CANet
@@ -131,7 +131,6 @@ def test_a_networks_dropout_follows_from_seed_and_step_and_its_auxiliary_head_is
     losses = [float(step((images, masks), tf.constant(number))) for number in (7, 8, 7)]
     assert losses[0] == losses[2]
     assert losses[0] != losses[1]
-    assert losses[0] > 1.4 * 0.5  # both heads' losses, each about 1 at first
     assert confusion.counts().sum() == 3 * (batch[1] != 255).sum()
 
 
