@@ -1,8 +1,8 @@
 """CANET, the Chained Context Aggregation network: a dilated ResNet, context in a chain of scales, a light decoder.
 
-Input is RGB 0..255 with height and width multiples of 8: the average poolings of the context flows, by up
-to 16 at 1/8 of the image, take what is there at the right and bottom edge, so that images need not be
-multiples of 128. At such multiples nothing differs from plain pooling.
+Input is RGB 0..255 with height and width multiples of 8. The average poolings of the context flows, by up to
+16 at 1/8 of the image, take what there is of a window that reaches over the edge, so that images need not be
+multiples of 128; at such multiples nothing differs from plain pooling.
 
 Where the paper and its author's code (BebDong/MXNetSeg, canetv1) leave a choice: a rectifier follows both
 normalisations of a separable convolution, and bilinear resizing has half-pixel centres.
