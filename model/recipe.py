@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from configs.commands import did_you_mean
 from configs.loading import Config
+from model.downloads import encoder_weights_path
 from model.losses import LOSS_NAMES, Loss, WeightedSum, make_loss
 from model.optimizer import AdamW
 from model.resnet import STRIDE
@@ -102,6 +103,15 @@ def build_network(options: ModelOptions, classes: int, synchronized: bool = Fals
         bn_momentum=options.bn_momentum,
         bn_synchronized=synchronized,
     )
+
+
+def fetch_encoder_weights(options: ModelOptions) -> None:
+    """Bring the encoder's weights here, so that what is wrong with them shows before a run is made.
+
+    Raises:
+      UserError: as `encoder_weights_path`.
+    """
+    encoder_weights_path(options.backbone, options.encoder_weights)
 
 
 def network_stride(options: ModelOptions) -> int:
