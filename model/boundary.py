@@ -8,6 +8,8 @@ Reference: Cheng et al., "Boundary IoU: Improving object-centric image segmentat
 
 from __future__ import annotations
 
+from math import hypot
+
 import numpy as np
 
 from configs.taxonomy import IGNORE_ID
@@ -50,7 +52,7 @@ class BoundaryIoU:
 
 def boundary_distance(size: tuple[int, ...], dilation_ratio: float = DILATION_RATIO) -> int:
     """Pixels from the contour that belong to the boundary, at least 1."""
-    return max(1, round(dilation_ratio * float(np.hypot(*size))))
+    return max(1, round(dilation_ratio * hypot(*size)))
 
 
 def boundary(ids: np.ndarray, distance: int) -> np.ndarray:

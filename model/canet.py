@@ -20,8 +20,7 @@ import keras
 from keras import KerasTensor, layers
 
 from model.canet_compact import compact_logits
-from model.dilated import BACKBONES, BOTTLENECKS, STRIDE, dilated_resnet
-from model.downloads import Source
+from model.dilated import BACKBONES, STRIDE, dilated_resnet, weights_source
 from model.enlarging import Enlarge, EnlargeLike, SpreadLike
 from model.resnet import Normalization
 from model.unet import freeze
@@ -98,9 +97,8 @@ def _encoder(
     backbone: str, image: KerasTensor, encoder_weights: str | Path | None, normalization: Normalization
 ) -> keras.Model:
     """The dilated ResNet with its weights."""
-    source: Source = "keras_applications" if backbone in BOTTLENECKS else "image_classifiers"
     encoder = dilated_resnet(backbone, image, normalization)
-    if path := encoder_weights_path(backbone, encoder_weights, source):
+    if path := encoder_weights_path(backbone, encoder_weights, weights_source(backbone)):
         load_encoder(encoder, path)
     return encoder
 

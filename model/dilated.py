@@ -17,6 +17,7 @@ from __future__ import annotations
 import keras
 from keras import KerasTensor, layers
 
+from model.downloads import Source
 from model.resnet import Normalization, resnet
 
 BOTTLENECKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
@@ -45,6 +46,11 @@ def dilated_resnet(backbone: str, image: KerasTensor, normalization: Normalizati
         stages = [encoder.get_layer(name).output for name in ("stage2_unit1_relu1", "stage4_unit1_relu1")]
         return keras.Model(image, [*stages, encoder.output], name=backbone)
     raise ValueError(f"backbone '{backbone}' is unknown; there are {', '.join(BACKBONES)}")
+
+
+def weights_source(backbone: str) -> Source:
+    """Whose ImageNet weights a backbone has."""
+    return "keras_applications" if backbone in BOTTLENECKS else "image_classifiers"
 
 
 def _bottleneck_resnet(backbone: str, image: KerasTensor, normalization: Normalization) -> keras.Model:

@@ -12,6 +12,7 @@ from configs.commands import UserError
 from configs.loading import Config
 from model import dilated, resnet
 from model.canet import COMPACT, CANet
+from model.downloads import Source, encoder_weights_path
 from model.losses import CceDiceTerm, LossTerm, OnOutputs, WeightedSum
 from model.optimizer import AdamW
 from model.scored import Loss
@@ -128,6 +129,16 @@ def build_network(options: ModelOptions, classes: int, synchronized: bool = Fals
         )
     backbone = COMPACT if options.name == "canet_compact" else options.backbone
     return CANet(backbone, auxiliary=options.auxiliary, **shared)
+
+
+def fetch_encoder_weights(options: ModelOptions) -> None:
+    """Bring the encoder's weights here, so that what is wrong with them shows before a run is made.
+
+    Raises:
+      UserError: as `encoder_weights_path`.
+    """
+    source: Source = dilated.weights_source(options.backbone) if options.name == "canet" else "image_classifiers"
+    encoder_weights_path(options.backbone, options.encoder_weights, source)
 
 
 def network_stride(options: ModelOptions) -> int:

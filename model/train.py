@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with quiet_start():
         from configs.loading import load_config
         from model.checkpoints import last_checkpoint
-        from model.recipe import DEFAULT_RECIPE, Recipe, build_loss, network_stride
+        from model.recipe import DEFAULT_RECIPE, Recipe, build_loss, fetch_encoder_weights, network_stride
         from model.runs import check_same_recipe, choose_folder, create_run, open_run
         from model.training import train
         from pipelines.input import canvas_size, open_records
@@ -81,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         checkpoint = last_checkpoint(run.checkpoints)
         run = run._replace(recipe=recipe)
     if checkpoint is None:
+        fetch_encoder_weights(recipe.model)
         if options.resume:
             say(f"--resume: no checkpoint in {folder} yet; starting from the beginning")
         run = create_run(folder, recipe, records.manifest)

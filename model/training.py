@@ -52,9 +52,12 @@ class _Training:
         self.batches_per_epoch = -(-self.images // self.options.batch_size)
         keras.utils.set_random_seed(self.options.seed)
         loss = build_loss(self.options, records.manifest)
+        network_options = recipe.model
+        if resume_from:  # whose weights replace the encoder's
+            network_options = network_options.model_copy(update={"encoder_weights": None})
         with strategy.scope():
             self.model = build_network(
-                recipe.model, len(taxonomy.classes), synchronized=strategy.num_replicas_in_sync > 1
+                network_options, len(taxonomy.classes), synchronized=strategy.num_replicas_in_sync > 1
             )
             optimizer = build_optimizer(self.options, self.options.epochs * self.batches_per_epoch)
             self.model.compile(optimizer=optimizer, jit_compile=False)

@@ -21,6 +21,12 @@ from configs.commands import ArgumentParser, RunError, UserError, parse_size, ru
 from tests.bench_report import Bar, Report
 
 WARM_UP = 3
+SIDES = {
+    "library": "segmentation_models, TensorFlow 2.15",
+    "ours": "ours",
+    "composed_norm": "ours with Keras' own batch normalisation",
+    "composed_adamw": "ours with Keras' own AdamW",
+}
 
 
 class Side:
@@ -34,6 +40,11 @@ class Side:
         )
         self.seconds: list[float] = []
         self.peak_bytes = 0
+
+    @property
+    def median_s(self) -> float:
+        """Seconds of a step."""
+        return statistics.median(self.seconds)
 
     def train(self, steps: int) -> list[float]:
         """Let it train some steps; seconds of each."""
@@ -61,26 +72,20 @@ def measure(peers: Path, size: tuple[int, int], batch: int, rounds: int, steps: 
     height, width = size
     command = f"python -m tests.bench_step --size {height}x{width} --batch {batch} --rounds {rounds} --steps {steps}"
     report = Report("Training step", f"{command}` (`make bench-step` installs the library)")
-    sides = {
-        "library": Side(peers / "bin" / "python", "library", size, batch),
-        "ours": Side(Path(sys.executable), "ours", size, batch),
-    }
+    here = Path(sys.executable)
+    sides = {name: Side(peers / "bin" / "python" if name == "library" else here, name, size, batch) for name in SIDES}
     for side in sides.values():
         side.train(WARM_UP)
     for _ in range(rounds):
         for side in sides.values():
             side.seconds += side.train(steps)
-    library, ours = sides["library"], sides["ours"]
     for side in sides.values():
         side.close()
-    library_s, ours_s = (statistics.median(side.seconds) / batch for side in (library, ours))
-    report.row(
-        f"segmentation_models, TensorFlow 2.15: {library_s * 1e3:.0f} ms an image", f"{1 / library_s:.2f}", "1.0"
-    )
-    report.row(f"ours: {ours_s * 1e3:.0f} ms an image", f"{1 / ours_s:.2f}", f"{library_s / ours_s:.2f}")
-    report.row(f"segmentation_models: {library.peak_bytes / 1e6:.0f} MB at most", "", "")
-    report.row(f"ours: {ours.peak_bytes / 1e6:.0f} MB at most", "", "")
-    report.bar(Bar("step_vs_library", ours_s / library_s, 1.0, at_most=True))
+    library, ours = sides["library"], sides["ours"]
+    for name, side in sides.items():
+        what = f"{SIDES[name]}: {side.median_s / batch * 1e3:.0f} ms an image, {side.peak_bytes / 1e6:.0f} MB at most"
+        report.row(what, f"{batch / side.median_s:.2f}", f"{library.median_s / side.median_s:.2f}")
+    report.bar(Bar("step_vs_library", ours.median_s / library.median_s, 1.0, at_most=True))
     report.bar(Bar("memory_vs_library", ours.peak_bytes / library.peak_bytes, 1.0, at_most=True))
     return report
 
@@ -91,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--peers", type=Path, default=Path(".peers/step"), help="environment with the library")
     parser.add_argument("--size", type=parse_size, default=(256, 256), metavar="HxW")
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--steps", type=int, default=3, help="of each side in a round")
     options = parser.parse_args(argv)
     if not (options.peers / "bin" / "python").exists():

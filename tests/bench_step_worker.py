@@ -1,6 +1,6 @@
 """One side of the step benchmark, in a process of its own: trains when told to, and says how long each step took.
 
-    python -m tests.bench_step_worker ours|library HEIGHT WIDTH BATCH
+    python -m tests.bench_step_worker ours|composed_norm|composed_adamw|library HEIGHT WIDTH BATCH
 
 Reads a number of steps a line from standard input and answers with one line of JSON: ``seconds`` of each step, and
 ``peak_bytes``, the most that the process has held so far. Both sides take the same images and labels of 21 classes,
@@ -61,6 +61,26 @@ def ours(images: np.ndarray, masks: np.ndarray) -> Callable[[], float]:
     return lambda: float(step(batch, tf.constant(0)))
 
 
+def composed_norm(images: np.ndarray, masks: np.ndarray) -> Callable[[], float]:
+    """Ours with Keras' own batch normalisation: what `model.normalization` is for."""
+    import keras
+
+    from model import resnet
+
+    resnet.BatchNormalization = keras.layers.BatchNormalization
+    return ours(images, masks)
+
+
+def composed_adamw(images: np.ndarray, masks: np.ndarray) -> Callable[[], float]:
+    """Ours with Keras' own AdamW: what `model.optimizer` is for."""
+    import keras
+
+    from model import recipe
+
+    recipe.AdamW = keras.optimizers.AdamW
+    return ours(images, masks)
+
+
 def library(images: np.ndarray, masks: np.ndarray) -> Callable[[], float]:
     """segmentation_models' network as its users train it: compiled, one ``train_on_batch`` a step."""
     os.environ["SM_FRAMEWORK"] = "tf.keras"
@@ -89,5 +109,6 @@ def serve(step: Callable[[], float]) -> None:
 if __name__ == "__main__":
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     _answer, sys.stdout = sys.stdout, sys.stderr  # the library greets on standard output
-    side, *numbers = sys.argv[1:]
-    serve({"ours": ours, "library": library}[side](*make_batch(*map(int, numbers))))
+    name, *numbers = sys.argv[1:]
+    sides = {side.__name__: side for side in (ours, composed_norm, composed_adamw, library)}
+    serve(sides[name](*make_batch(*map(int, numbers))))

@@ -57,5 +57,4 @@ def test_unet_learns_four_images_by_heart(tensorflow_ready, camvid):
         for _ in range(ROUND):
             train_once()
         reached.append(mean_iou(score().numpy()))
-    print(reached)
     assert reached[-1] >= 0.98, f"mIoU every {ROUND} steps: {np.round(reached, 3)}"

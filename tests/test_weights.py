@@ -202,6 +202,25 @@ def test_links_to_other_files_are_not_followed(tmp_path):
     assert list(read_legacy_weights(tmp_path / "x.h5")) == ["bn0"]
 
 
+def test_a_run_whose_weights_cannot_be_had_is_not_begun(tiny_records, tmp_path, monkeypatch, capsys):
+    from configs.commands import EXIT_USER_ERROR, run_command
+    from model.train import main
+
+    monkeypatch.setenv("STREETMASK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("STREETMASK_WEIGHTS_MIRROR", "http://127.0.0.1:9")  # the port that discards: nobody answers
+    arguments = ["--data", str(tiny_records), "--run", str(tmp_path / "run")]
+    for weights, message in (
+        ("imagenet", f"put that file (md5 318e3ac0cd98d51e917526c9f62f0b50) at {tmp_path / 'cache'}"),
+        (str(tmp_path / "none.h5"), "none.h5: there is no such file; it is a path, 'imagenet' or nothing"),
+    ):
+        status = run_command(main, [*arguments, "--set", f"model.encoder_weights={weights}"])
+        assert status == EXIT_USER_ERROR
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+        assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["resnet18", "resnet34", "resnet50", "resnet101"])
 def test_the_library_reads_our_files_and_we_read_its(case, library, tmp_path):
