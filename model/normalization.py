@@ -1,6 +1,6 @@
 """Batch normalisation in one fused TensorFlow kernel while training; Keras 3 composes it of a dozen operations.
 
-The one place in the networks that knows a backend. It pays 11 % of UNET's training step on the CPU
+The one place in the networks that knows a backend. It pays a tenth of UNET's training step on the CPU
 (docs/performance.md). On other backends, in float64, over the replicas of a strategy, and out of training it is Keras'
 own layer, of which it has the name, the configuration, the weights and the values.
 """

@@ -9,14 +9,16 @@ import pytest
 from PIL import Image
 
 CLASSES, VOID, HEIGHT, WIDTH = 11, 11, 96, 128
-STEPS, ROUND = 400, 25
+STEPS, ROUND = 500, 25
+FIRST = 65
+"""The place in each quarter of the split at which the rarest class has the most pixels."""
 
 
 def four_images(camvid: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images and masks of the training split, from the beginnings of its four quarters, at a small size."""
+    """Four images and masks of the training split, far apart, in which no class is rare, at a small size."""
     paths = sorted((camvid / "masks" / "train").glob("*.png"))
     images, masks = [], []
-    for path in paths[:: -(-len(paths) // 4)]:
+    for path in paths[FIRST :: -(-len(paths) // 4)]:
         (image,) = (camvid / "leftImg8bit" / "train").rglob(f"{path.stem}*")
         images.append(np.asarray(Image.open(image).convert("RGB").resize((WIDTH, HEIGHT), Image.Resampling.BOX)))
         masks.append(np.asarray(Image.open(path).resize((WIDTH, HEIGHT), Image.Resampling.NEAREST)))
@@ -29,7 +31,7 @@ def test_unet_learns_four_images_by_heart(tensorflow_ready, camvid):
     import keras
 
     from model import Unet
-    from model.losses import make_loss
+    from model.losses import cce_dice_loss
     from model.metrics import confusion, mean_iou
     from model.outputs import logits_model
     from model.recipe import TrainOptions, build_optimizer
@@ -38,16 +40,15 @@ def test_unet_learns_four_images_by_heart(tensorflow_ready, camvid):
     tf = tensorflow_ready
     images, masks = four_images(camvid)
     assert images.shape == (4, HEIGHT, WIDTH, 3)
-    assert len(set(np.unique(masks)) - {255}) >= 10
+    assert np.bincount(masks.ravel())[:CLASSES].min() > 300
     keras.utils.set_random_seed(1)
-    network = logits_model(Unet("resnet34", classes=CLASSES, encoder_weights=None, bn_momentum=0.9))
-    optimizer = build_optimizer(TrainOptions(warmup_steps=20), STEPS)
+    network = logits_model(Unet("resnet18", classes=CLASSES, encoder_weights=None, bn_momentum=0.9))
+    optimizer = build_optimizer(TrainOptions(warmup_steps=20, learning_rate=2e-3, schedule="constant"), STEPS)
     optimizer.build(network.trainable_variables)
-    loss = make_loss("cross_entropy")
 
     @tf.function(jit_compile=False)
     def train_once():
-        value, gradients, _ = loss_and_gradients(network, loss, "softmax", images, masks)
+        value, gradients, _ = loss_and_gradients(network, cce_dice_loss, "softmax", images, masks)
         optimizer.apply(gradients, network.trainable_variables)
         return value
 
