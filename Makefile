@@ -5,11 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 JOBS ?= 2
+PEER_PYTHON ?= $(PYTHON)
 BEAM := $(shell sed -n 's/^apache-beam==//p' constraints.txt)
 FLINK_JAR := .jars/flink-job-server.jar
 FLINK_PARTS := beam-runners-flink-1.19:2.62.0
 
-.PHONY: help install demo test test-slow fuzz check format bench bench-build bench-input bench-train flink-jar lock clean
+.PHONY: help install demo test test-slow fuzz check format bench bench-build bench-input bench-step bench-train \
+  flink-jar lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,7 +66,16 @@ bench-input: $(INSTALLED)  ## the input pipeline against the article's loader an
 bench-train: $(INSTALLED)  ## the training step, with and without augmentation, and its wait for data; about 5 minutes
 	$(BIN)/python -m tests.bench_train
 
-bench: bench-build bench-input bench-train  ## all benchmarks, one after the other
+bench: bench-build bench-input bench-step bench-train  ## all benchmarks, one after the other
+
+bench-step: $(INSTALLED) .peers/step/.installed  ## the training step against segmentation_models; about 5 minutes, 3 GB of disk
+	$(BIN)/python -m tests.bench_step
+
+# The library needs TensorFlow 2.15, and so an environment of its own, with Python 3.9 to 3.11.
+.peers/step/.installed: tests/bench_peers_step.txt
+	$(PEER_PYTHON) -m venv .peers/step
+	.peers/step/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 flink-jar: $(FLINK_JAR)  ## fetch the job server for --runner FlinkRunner into .jars; needs Maven
 

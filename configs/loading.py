@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -141,6 +140,12 @@ def _explain(error: ValidationError, model: type[Config], source: str, sources: 
         fields = _fields_at(model, place[:-1])
         hint = did_you_mean(place[-1], fields) or f"; known here: {', '.join(fields)}"
         return f"{origin}: unknown key '{key}'{hint}"
+    if first["type"] == "union_tag_invalid":
+        tag, known = str(first["ctx"]["tag"]), re.findall(r"'([^']*)'", first["ctx"]["expected_tags"])
+        key, hint = f"{key}.{first['ctx']['discriminator'].strip(chr(39))}", did_you_mean(tag, known)
+        return f"{origin}: {key} = {tag!r}: there is none of this name{hint or '; there are ' + ', '.join(known)}"
+    if first["type"] == "union_tag_not_found":
+        return f"{origin}: '{key}.{first['ctx']['discriminator'].strip(chr(39))}' is missing"
     if first["type"] == "missing":
         return f"{origin}: '{key}' is missing"
     message = first["msg"].removeprefix("Value error, ")
@@ -158,19 +163,20 @@ def _origin(place: tuple[str, ...], source: str, sources: Mapping[tuple[str, ...
 
 def _fields_at(model: type[BaseModel], place: Sequence[str]) -> list[str]:
     """Names of the fields of the model that stands at a place of the tree."""
-    current: Any = model
+    current = [model]
     for part in place:
         if part.isdecimal():  # an element of a list has the list's own type here
             continue
-        field = getattr(current, "model_fields", {}).get(part)
-        if field is None:
-            return []
-        current = next((kind for kind in _unwrap(field.annotation) if hasattr(kind, "model_fields")), field.annotation)
-    return list(getattr(current, "model_fields", {}))
+        fields = [kind.model_fields[part] for kind in current if part in kind.model_fields]
+        # What is no field is the name by which one of several models was chosen.
+        current = [kind for field in fields for kind in _models(field.annotation)] or [
+            kind for kind in current if any(part in typing.get_args(f.annotation) for f in kind.model_fields.values())
+        ]
+    return list(dict.fromkeys(name for kind in current for name in kind.model_fields))
 
 
-def _unwrap(annotation: Any) -> list[Any]:
-    """The alternatives of ``X | None``, the element of ``tuple[X, ...]``, or the annotation alone."""
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, list):
-        return list(typing.get_args(annotation))
-    return [annotation]
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models in an annotation: itself, the alternatives of ``X | Y``, the elements of ``tuple[X, ...]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in typing.get_args(annotation) for model in _models(inner)]

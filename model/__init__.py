@@ -7,7 +7,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-__all__ = ["Unet"]
+__all__ = ["CANet", "Unet"]
 
 
 def __getattr__(name: str) -> Any:
@@ -15,4 +15,8 @@ def __getattr__(name: str) -> Any:
         from model.unet import Unet
 
         return Unet
+    if name == "CANet":
+        from model.canet import CANet
+
+        return CANet
     raise AttributeError(f"module 'model' has no attribute '{name}'")

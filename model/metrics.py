@@ -6,6 +6,7 @@ and replicas, so no score depends on how the split was cut into batches.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -67,17 +68,60 @@ def confusion(masks: Any, scores: Any, classes: int) -> Any:
 
 def class_iou(matrix: np.ndarray) -> np.ndarray:
     """float64 (classes,): intersection over union; NaN where a class is neither there nor predicted."""
-    both = np.diag(matrix).astype(np.float64)
-    union = matrix.sum(axis=0) + matrix.sum(axis=1) - both
-    return np.divide(both, union, out=np.full(len(both), np.nan), where=union > 0)
+    both, truth, predicted = _counts(matrix)
+    return _ratio(both, truth + predicted - both)
+
+
+def class_dice(matrix: np.ndarray) -> np.ndarray:
+    """float64 (classes,): 2 · intersection / (truth + prediction); NaN where a class is in neither."""
+    both, truth, predicted = _counts(matrix)
+    return _ratio(2 * both, truth + predicted)
+
+
+def class_accuracy(matrix: np.ndarray) -> np.ndarray:
+    """float64 (classes,): the share of a class's pixels that are found (recall); NaN where there are none."""
+    both, truth, _ = _counts(matrix)
+    return _ratio(both, truth)
 
 
 def mean_iou(matrix: np.ndarray) -> float:
     """Mean of `class_iou` over the classes that are there or predicted; 0 when there are none."""
-    values = class_iou(matrix)
-    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
+    return class_mean(class_iou(matrix))
+
+
+def frequency_weighted_iou(matrix: np.ndarray) -> float:
+    """Mean of `class_iou`, each class weighted by its share of the scored pixels."""
+    _, truth, _ = _counts(matrix)
+    return float(np.nansum(class_iou(matrix) * truth) / max(truth.sum(), 1))
 
 
 def pixel_accuracy(matrix: np.ndarray) -> float:
     """Share of scored pixels whose class is right."""
     return float(np.trace(matrix) / max(matrix.sum(), 1))
+
+
+def class_mean(values: np.ndarray) -> float:
+    """Mean of one value a class over the classes that have one; 0 when none has."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
+
+
+def coarser_confusion(matrix: np.ndarray, parents: Sequence[int], classes: int) -> np.ndarray:
+    """int64 (classes, classes): the counts at a coarser level, to which a pixel wrong within one parent is right.
+
+    Args:
+      matrix: int64, the counts of the finer level.
+      parents: for each of its classes the coarser level's class id.
+      classes: number of classes of the coarser level.
+    """
+    coarse = np.zeros((classes, classes), np.int64)
+    np.add.at(coarse, (np.asarray(parents)[:, None], np.asarray(parents)[None, :]), matrix)
+    return coarse
+
+
+def _counts(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels of each class that are right, there, and predicted."""
+    return np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)

@@ -100,10 +100,10 @@ def make_predictor(run: Run, checkpoint: str) -> Callable[[np.ndarray], np.ndarr
     """A function from an image uint8 (H, W, 3), RGB, to its class ids uint8 (H, W)."""
     import tensorflow as tf
 
+    from model.outputs import logits_model
     from model.recipe import network_stride
     from model.runs import load_network
     from model.steps import at_own_size
-    from model.unet import logits_model
     from pipelines.fitting import fit
     from pipelines.input import make_fitting
 

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import keras
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
-from configs.commands import did_you_mean
+from configs.commands import UserError
 from configs.loading import Config
-from model.losses import LOSS_NAMES, Loss, WeightedSum, make_loss
-from model.resnet import STRIDE
+from model import dilated, resnet
+from model.canet import COMPACT, CANet
+from model.downloads import Source, encoder_weights_path
+from model.losses import CceDiceTerm, LossTerm, OnOutputs, WeightedSum
+from model.optimizer import AdamW
+from model.scored import Loss
 from model.unet import DECODER_FILTERS, Unet
 from pipelines.augment import AugmentOptions
 from pipelines.input import DataOptions
@@ -25,27 +29,51 @@ NOT_DECAYED = ("bias", "gamma", "beta")
 class ModelOptions(Config):
     """Section ``model``: which network."""
 
-    name: Literal["unet"] = "unet"
-    backbone: Literal["resnet18", "resnet34"] = "resnet34"
+    name: Literal["unet", "canet", "canet_compact"] = "unet"
+    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101"] = "resnet34"
     activation: Literal["softmax", "sigmoid"] = "softmax"
     decoder_filters: tuple[int, int, int, int, int] = DECODER_FILTERS
-    encoder_weights: Path | None = None
+    decoder_block_type: Literal["upsampling", "transpose"] = "upsampling"
+    encoder_weights: Literal["imagenet"] | Path | None = None
+    """``imagenet`` is downloaded once; a path is a weight file in Keras 2's layout (.h5)."""
+    encoder_freeze: bool = False
+    """Train nothing of the encoder but its normalisation."""
+    normalization: Literal["batch", "group"] = "batch"
+    """``group`` for batches of one or two images; ImageNet weights do not fit it."""
     bn_momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
     """The library's 0.99 needs some 500 steps before validation means anything; 0.9 suits small data."""
+    auxiliary_weight: float = Field(default=0.4, ge=0.0)
+    """Of the loss on canet's auxiliary head, which is there in training only; 0 leaves it out."""
+
+    @property
+    def title(self) -> str:
+        """The network in a few words."""
+        return self.name if self.name == "canet_compact" else f"{self.name} {self.backbone}"
+
+    @property
+    def auxiliary(self) -> bool:
+        """Whether the network has an auxiliary head."""
+        return self.name == "canet" and self.auxiliary_weight > 0
+
+    @model_validator(mode="after")
+    def _only_what_the_network_has(self) -> ModelOptions:
+        if self.name == "canet" and self.backbone not in dilated.BACKBONES:
+            raise ValueError(f"backbone: canet has {', '.join(dilated.BACKBONES)}, not {self.backbone}")
+        for key in _FOREIGN[self.name]:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key}: {self.name} has none, leave it out")
+        return self
 
 
-class LossTerm(Config):
-    """One term of the loss, times its weight."""
-
-    name: str
-    weight: float = Field(default=1.0, gt=0.0)
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        if value not in LOSS_NAMES:
-            raise ValueError(f"no such loss{did_you_mean(value, LOSS_NAMES) or ';'} there are {', '.join(LOSS_NAMES)}")
-        return value
+_FOREIGN = {
+    "unet": ("auxiliary_weight",),
+    "canet": ("decoder_filters", "decoder_block_type"),
+    "canet_compact": (
+        *("backbone", "encoder_weights", "encoder_freeze"),
+        *("decoder_filters", "decoder_block_type", "auxiliary_weight"),
+    ),
+}
+"""Keys that say nothing about a network."""
 
 
 class TrainOptions(Config):
@@ -59,9 +87,9 @@ class TrainOptions(Config):
     warmup_steps: int = Field(default=100, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     """After the warm-up: down to 0 at the last step, or level."""
-    loss: tuple[LossTerm, ...] = (LossTerm(name="cce_dice_loss"),)
+    loss: tuple[LossTerm, ...] = (CceDiceTerm(name="cce_dice_loss"),)
     class_weights: Literal["none", "median_frequency"] = "none"
-    """Weights of the cross-entropy, from the manifest."""
+    """Weights of the losses that are means over pixels, from the manifest; a term's own go first."""
     seed: int = Field(default=1, ge=0, lt=2**31)
     evaluate_every: int = Field(default=1, ge=1)
     """Epochs between evaluations; each one writes a checkpoint. The last epoch always has one."""
@@ -83,31 +111,68 @@ class Recipe(Config):
 
 def build_network(options: ModelOptions, classes: int, synchronized: bool = False) -> keras.Model:
     """The network of a recipe, (B, H, W, 3) RGB 0..255 → (B, H, W, classes) probabilities."""
-    return Unet(
-        options.backbone,
-        classes=classes,
-        activation=options.activation,
-        encoder_weights=str(options.encoder_weights) if options.encoder_weights else None,
-        decoder_filters=options.decoder_filters,
-        bn_momentum=options.bn_momentum,
-        bn_synchronized=synchronized,
-    )
+    shared: dict[str, Any] = {
+        "classes": classes,
+        "activation": options.activation,
+        "encoder_weights": options.encoder_weights,
+        "encoder_freeze": options.encoder_freeze,
+        "normalization": options.normalization,
+        "bn_momentum": options.bn_momentum,
+        "bn_synchronized": synchronized,
+    }
+    if options.name == "unet":
+        return Unet(
+            options.backbone,
+            decoder_block_type=options.decoder_block_type,
+            decoder_filters=options.decoder_filters,
+            **shared,
+        )
+    backbone = COMPACT if options.name == "canet_compact" else options.backbone
+    return CANet(backbone, auxiliary=options.auxiliary, **shared)
+
+
+def fetch_encoder_weights(options: ModelOptions) -> None:
+    """Bring the encoder's weights here, so that what is wrong with them shows before a run is made.
+
+    Raises:
+      UserError: as `encoder_weights_path`.
+    """
+    source: Source = dilated.weights_source(options.backbone) if options.name == "canet" else "image_classifiers"
+    encoder_weights_path(options.backbone, options.encoder_weights, source)
 
 
 def network_stride(options: ModelOptions) -> int:
     """The number of which image sizes must be multiples."""
-    return STRIDE
+    return resnet.STRIDE if options.name == "unet" else dilated.STRIDE
 
 
 def build_loss(options: TrainOptions, manifest: Manifest) -> Loss:
-    """The sum of the recipe's loss terms."""
-    weights = manifest.class_weights if options.class_weights == "median_frequency" else None
-    return WeightedSum([(term.weight, make_loss(term.name, weights)) for term in options.loss])
+    """The sum of the recipe's loss terms, on one output of a network.
+
+    Raises:
+      UserError: a term has not one weight for each class.
+    """
+    return WeightedSum([(term.weight, term.build(_class_weights(term, options, manifest))) for term in options.loss])
+
+
+def _class_weights(term: LossTerm, options: TrainOptions, manifest: Manifest) -> tuple[float, ...] | None:
+    chosen = term.class_weights or (options.class_weights if term.over_pixels() else "none")
+    if isinstance(chosen, str):
+        return manifest.class_weights if chosen == "median_frequency" else None
+    classes = len(manifest.taxonomy.classes)
+    if len(chosen) != classes:
+        raise UserError(f"train.loss: {term.name} has {len(chosen)} class_weights, the records have {classes} classes")
+    return chosen
+
+
+def training_loss(options: ModelOptions, loss: Loss) -> Loss | OnOutputs:
+    """The loss on all that a network gives in training: its main output and, if it has one, its auxiliary one."""
+    return OnOutputs(loss, (1.0, options.auxiliary_weight)) if options.auxiliary else loss
 
 
 def build_optimizer(options: TrainOptions, steps: int) -> keras.optimizers.Optimizer:
     """AdamW whose learning rate is warmed up and then follows the schedule over ``steps`` steps in all."""
-    optimizer = keras.optimizers.AdamW(learning_rate_schedule(options, steps), weight_decay=options.weight_decay)
+    optimizer = AdamW(learning_rate_schedule(options, steps), weight_decay=options.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
     return optimizer
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.commands import (
-from configs.memory import keep_freed_memory
     ArgumentParser,
     UserError,
     add_config_flags,
@@ -25,6 +24,7 @@ from configs.memory import keep_freed_memory
     run_command,
     say,
 )
+from configs.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with quiet_start():
         from configs.loading import load_config
         from model.checkpoints import last_checkpoint
-        from model.recipe import DEFAULT_RECIPE, Recipe, network_stride
+        from model.recipe import DEFAULT_RECIPE, Recipe, build_loss, fetch_encoder_weights, network_stride
         from model.runs import check_same_recipe, choose_folder, create_run, open_run
         from model.training import train
         from pipelines.dataset import open_records
@@ -84,14 +84,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         checkpoint = last_checkpoint(run.checkpoints)
         run = run._replace(recipe=recipe)
     if checkpoint is None:
+        fetch_encoder_weights(recipe.model)
         if options.resume:
             say(f"--resume: no checkpoint in {folder} yet; starting from the beginning")
         run = create_run(folder, recipe, records.manifest)
     say(
-        f"{recipe.model.name} {recipe.model.backbone}, {records.count(recipe.data.train_split)} training images at "
+        f"{recipe.model.title}, {records.count(recipe.data.train_split)} training images at "
         f"{height}x{width}, {strategy.num_replicas_in_sync} replica(s), run {folder}"
         + (f", from step {checkpoint.state.step}" if checkpoint else "")
     )
+    if build_loss(recipe.train, records.manifest).per_replica and strategy.num_replicas_in_sync > 1:
+        say(
+            "note: lovasz_softmax sorts pixels, and an order cannot be summed: each replica sorts its own, so the "
+            "loss depends on the number of replicas, as no other loss does"
+        )
     with native_stderr_to(folder / "train.log"):
         best = train(run, records, strategy, checkpoint)
     say(f"best validation mIoU {best:.4f}; score it with: python -m model.evaluate --run {folder} --split val")

@@ -21,11 +21,11 @@ from configs.commands import RunError, Stopped
 from model.checkpoints import Checkpoint, State, load_weights, save_checkpoint
 from model.metrics import ConfusionMatrix, class_iou, mean_iou
 from model.monitors import Curves, MetricsFile, ProgressBar, Waiting
-from model.recipe import build_loss, build_network, build_optimizer, network_stride
+from model.outputs import logits_model, training_model
+from model.recipe import build_loss, build_network, build_optimizer, network_stride, training_loss
 from model.runs import Run
 from model.scoring import Scorer
 from model.steps import distribute, make_training_step
-from model.unet import logits_model
 from pipelines.dataset import Records
 from pipelines.input import training_batches, training_cache
 
@@ -53,14 +53,17 @@ class _Training:
         self.batches_per_epoch = -(-self.images // self.options.batch_size)
         keras.utils.set_random_seed(self.options.seed)
         loss = build_loss(self.options, records.manifest)
+        network_options = recipe.model
+        if resume_from:  # whose weights replace the encoder's
+            network_options = network_options.model_copy(update={"encoder_weights": None})
         with strategy.scope():
             self.model = build_network(
-                recipe.model, len(taxonomy.classes), synchronized=strategy.num_replicas_in_sync > 1
+                network_options, len(taxonomy.classes), synchronized=strategy.num_replicas_in_sync > 1
             )
             optimizer = build_optimizer(self.options, self.options.epochs * self.batches_per_epoch)
             self.model.compile(optimizer=optimizer, jit_compile=False)
             optimizer.build(self.model.trainable_variables)
-            network = logits_model(self.model)
+            network, trained_network = logits_model(self.model), training_model(self.model)
             self.confusion = ConfusionMatrix(len(taxonomy.classes))
         self.optimizer, self.loss_sum, self.state = optimizer, 0.0, State()
         if resume_from:
@@ -79,9 +82,9 @@ class _Training:
         self.scorer = Scorer(strategy, network, loss, recipe, records, recipe.data.val_split)
         self.step = make_training_step(
             strategy,
-            network,
+            trained_network,
             optimizer,
-            loss,
+            training_loss(recipe.model, loss),
             recipe.model.activation,
             recipe.augment,
             self.options.seed,

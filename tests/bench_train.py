@@ -24,9 +24,9 @@ from configs.commands import ArgumentParser, run_command, say
 from configs.loading import load_config
 from model.metrics import ConfusionMatrix
 from model.monitors import Waiting
+from model.outputs import logits_model
 from model.recipe import Recipe, build_loss, build_network, build_optimizer, network_stride
 from model.steps import make_training_step
-from model.unet import logits_model
 from pipelines.augment import AugmentOptions
 from pipelines.dataset import Records, open_records
 from pipelines.input import training_batches

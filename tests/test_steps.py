@@ -21,8 +21,9 @@ def loss_and_gradients_under(tf, strategy, batch):
     import keras
 
     from model.losses import cce_dice_loss
+    from model.outputs import logits_model
     from model.steps import loss_and_gradients
-    from model.unet import Unet, logits_model
+    from model.unet import Unet
 
     keras.utils.set_random_seed(5)
     replicas = strategy.num_replicas_in_sync
@@ -31,6 +32,7 @@ def loss_and_gradients_under(tf, strategy, batch):
             Unet(
                 "resnet18",
                 classes=CLASSES,
+                encoder_weights=None,
                 activation="softmax",
                 decoder_filters=(8, 8, 8, 4, 4),
                 bn_synchronized=replicas > 1,
@@ -79,7 +81,8 @@ def test_gradients_equal_those_of_the_plain_loss(tensorflow_ready, batch):
     """Statistics, then formula, by two tapes is the chain rule: one tape over all gives the same."""
     import keras
 
-    from model.losses import cce_dice_loss, score
+    from model.losses import cce_dice_loss
+    from model.scored import score
     from model.steps import loss_and_gradients
 
     tf, (images, masks) = tensorflow_ready, batch
@@ -93,6 +96,42 @@ def test_gradients_equal_those_of_the_plain_loss(tensorflow_ready, batch):
     assert float(value) == pytest.approx(float(plain), rel=1e-6)
     for a, b in zip(gradients, tape.gradient(plain, [v.value for v in network.trainable_variables]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_a_networks_dropout_follows_from_seed_and_step(tensorflow_ready, batch):
+    import keras
+
+    from model.canet import CANet
+    from model.losses import OnOutputs, cce_dice_loss
+    from model.metrics import ConfusionMatrix
+    from model.outputs import training_model
+    from model.steps import make_training_step
+    from pipelines.augment import AugmentOptions
+
+    tf = tensorflow_ready
+    keras.utils.set_random_seed(0)
+    model = CANet("resnet34", classes=CLASSES, auxiliary=True)
+    optimizer = keras.optimizers.SGD(0.0)
+    optimizer.build(model.trainable_variables)
+    spec = (tf.TensorSpec((None, HEIGHT, WIDTH, 3), tf.uint8), tf.TensorSpec((None, HEIGHT, WIDTH), tf.uint8))
+    loss, confusion = OnOutputs(cce_dice_loss, (1.0, 0.4)), ConfusionMatrix(CLASSES)
+    step = make_training_step(
+        tf.distribute.get_strategy(),
+        training_model(model),
+        optimizer,
+        loss,
+        "softmax",
+        AugmentOptions(),
+        3,
+        confusion,
+        spec,
+    )
+    images, masks = tf.cast(batch[0], tf.uint8), tf.constant(batch[1])
+    # Nothing is learnt, and batch statistics are used: what differs is dropout alone.
+    losses = [float(step((images, masks), tf.constant(number))) for number in (7, 8, 7)]
+    assert losses[0] == losses[2]
+    assert losses[0] != losses[1]
+    assert confusion.counts().sum() == 3 * (batch[1] != 255).sum()
 
 
 def test_a_last_batch_is_filled_up_so_that_no_replica_goes_without(tensorflow_ready):

@@ -188,7 +188,7 @@ def test_prediction_says_which_image_it_left_out_and_does_the_rest(trained, tmp_
         (["--strategy", "both"], "invalid choice: 'both'"),
         (["--set", "train.epoch=3"], r"--set train.epoch=3: unknown key 'train.epoch'; did you mean 'epochs'\?"),
         (["--set", "train.epochs=few"], "--set train.epochs=few: train.epochs = 'few'"),
-        (["--set", "train.loss=[{name: dise_loss}]"], "no such loss; did you mean 'dice_loss'?"),
+        (["--set", "train.loss=[{name: dise_loss}]"], "there is none of this name; did you mean 'dice_loss'?"),
         (["--config", "no/such.yaml"], "no/such.yaml: no such file"),
         (["--set", "data.val_split=test"], "split 'test' is not in the records; there are train, val"),
     ],
