@@ -83,10 +83,8 @@ def make_fitting(manifest: Manifest, options: DataOptions, stride: int) -> Fitti
 def training_cache(records: Records, options: DataOptions, stride: int) -> ImageCache | None:
     """The training split's decoded images, if the recipe wants them kept: made once, used by all epochs."""
     fitting, split = make_fitting(records.manifest, options, stride), options.train_split
-    finish, numbers = _finisher(records, split, fitting), tf.data.Dataset.range(records.count(split))
-    images = _read(records.reader(split), numbers).map(
-        lambda _, encoded: finish(*decode_example(encoded)), num_parallel_calls=tf.data.AUTOTUNE
-    )
+    stored = _read(records.reader(split), tf.data.Dataset.range(records.count(split)))
+    images = stored.map(_loader(records, split, fitting), num_parallel_calls=tf.data.AUTOTUNE)
     return open_cache(records, split, options.cache, fitting, images)
 
 
@@ -119,7 +117,6 @@ def training_batches(
       cache: what `training_cache` gave; None decodes.
     """
     fitting = make_fitting(records.manifest, options, stride)
-    finish = _finisher(records, options.train_split, fitting)
     class_weights = rarity(records.manifest.split(options.train_split).class_pixels)
     draw = WindowDraw(fitting.canvas, options.rare_class_crop, class_weights, seed)
 
@@ -128,8 +125,8 @@ def training_batches(
         order = epoch_order(records.count(options.train_split), seed, epoch)
         yield worker_places(order, epoch, batch_size, skip_batches, replicas, worker, workers)
 
-    def example(place: Places, encoded: Encoded | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        image, mask = finish(*decode_example(encoded)) if encoded else cache.load(place.numbers)
+    def example(place: Places, *encoded: Encoded) -> tuple[tf.Tensor, tf.Tensor]:
+        image, mask = load(place, *encoded)
         if fitting.rule == "crop":
             image, mask = cut_window(image, mask, draw, place.epochs, place.positions)
             image, mask = fill(image, fitting.canvas, 0), fill(mask, fitting.canvas, IGNORE_ID)
@@ -140,8 +137,13 @@ def training_batches(
     chain = tf.data.Dataset.from_generator(places, output_signature=_PLACES).flat_map(
         tf.data.Dataset.from_tensor_slices
     )
-    if not cache:
+    load: Callable[..., tuple[tf.Tensor, tf.Tensor]]
+    if cache:
+        load_cached = cache.load
+        load = lambda place: load_cached(place.numbers)  # noqa: E731
+    else:
         chain = _read(records.reader(options.train_split), chain, lambda place: place.numbers)
+        load = _loader(records, options.train_split, fitting)
     return (
         chain.map(example, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(worker_share(batch_size, replicas, workers))
@@ -219,13 +221,16 @@ def _read(
     return elements.batch(READ_AT_A_TIME).map(read, num_parallel_calls=READERS).unbatch()
 
 
-def _finisher(
-    records: Records, split: str, fitting: Fitting
-) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """What brings a decoded image and its mask to the canvas; windows are cut from whole ones afterwards."""
+def _loader(records: Records, split: str, fitting: Fitting) -> Callable[[Any, Encoded], tuple[tf.Tensor, tf.Tensor]]:
+    """What makes an image and its mask of what `_read` gives, on the canvas; windows are cut from whole ones later."""
     canvas = fitting.canvas
     if fitting.rule == "crop":
-        return lambda image, mask: (image, mask)
+        return lambda _, encoded: decode_example(encoded)
     if records.manifest.split(split).sizes.keys() == {f"{canvas[0]}x{canvas[1]}"}:  # nothing is left to decide
-        return lambda image, mask: (tf.ensure_shape(image, [*canvas, 3]), tf.ensure_shape(mask, canvas))
-    return lambda image, mask: fit(image, mask, fitting)
+
+        def load(_: Any, encoded: Encoded) -> tuple[tf.Tensor, tf.Tensor]:
+            image, mask = decode_example(encoded)
+            return tf.ensure_shape(image, [*canvas, 3]), tf.ensure_shape(mask, canvas)
+
+        return load
+    return lambda _, encoded: fit(*decode_example(encoded), fitting)

@@ -54,7 +54,7 @@ def ours(images: np.ndarray, masks: np.ndarray) -> Callable[[], float]:
         optimizer,
         cce_dice_loss,
         "sigmoid",
-        AugmentOptions(flip=0.0),
+        AugmentOptions(recipe="none"),
         1,
         ConfusionMatrix(CLASSES),
         spec,

@@ -26,14 +26,16 @@ def test_the_image_half_works_and_nothing_is_left_behind_in_keras():
 
 
 def test_without_tensorflow_addons_an_operations_name_says_what_to_use_instead(tensorflow_ready, monkeypatch):
-    from pipelines import addons
+    from pipelines import addons, augment  # noqa: F401 - makes the operations known
     from pipelines.ops_base import OPERATIONS, read_operation
 
     monkeypatch.setattr(addons, "installed", lambda: False)
     for name, instead in (("tfa/equalize", "keras_cv/AutoContrast"), ("tfa/elastic", "augment.elastic")):
         with pytest.raises(ValueError, match=rf"{name} needs tensorflow-addons.*3\.12 and later; use .*{instead}"):
             read_operation({"op": name})
-    assert all(kind.instead for name, kind in OPERATIONS.items() if name.startswith("tfa/"))
+    theirs = [kind for name, kind in OPERATIONS.items() if name.startswith("tfa/")]
+    assert len(theirs) == 4
+    assert all(kind.instead for kind in theirs)
 
 
 def test_a_package_that_is_not_there_is_told_by_name(tensorflow_ready, monkeypatch):

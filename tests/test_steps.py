@@ -121,7 +121,7 @@ def test_a_networks_dropout_follows_from_seed_and_step(tensorflow_ready, batch):
         optimizer,
         loss,
         "softmax",
-        AugmentOptions(),
+        AugmentOptions(recipe="none"),
         3,
         confusion,
         spec,
