@@ -35,6 +35,7 @@ from tests.bench_report import Bar, Report
 TAXONOMY = "cityscapes19"
 PEER_IMAGES = 300
 SIZES = (400, 2000, 8000)
+_PEERS = " (`make bench-build` installs the peers)"
 REPEATS = 3
 
 
@@ -105,15 +106,13 @@ def run_peer(images: Path, output: Path, count: int, peers: Path) -> float:
     return float(done.stdout.split()[-1])
 
 
-def measure(folder: Path, count: int, workers: int, peers: Path, sizes: Sequence[int]) -> Report:
-    """All figures, as a report with its bars."""
-    listed = " ".join(map(str, sizes))
-    command = f"python -m tests.bench_build --images {count} --workers {workers} --sizes {listed}"
-    report = Report("Building records", f"{command}` (`make bench-build` installs the peers)")
+def measure_speed(folder: Path, count: int, workers: int, peers: Path) -> Report:
+    """Ours, a plain pool and what people use, as a report with its bars."""
+    report = Report("Building records", f"python -m tests.bench_build --images {count} --workers {workers}`{_PEERS}")
     images = make_images(folder / f"images{count}", count)
     output = folder / "out"
     peer_s, pool_s, ours = [], [], []
-    bar = progress_bar(3 * REPEATS + len(sizes), "run", "measuring")
+    bar = progress_bar(3 * REPEATS, "run", "measuring speed")
     for _ in range(REPEATS):  # in turn, so that a machine whose speed drifts drifts for all
         peer_s.append(run_peer(images, folder / "peer", PEER_IMAGES, peers) / PEER_IMAGES)
         bar.update()
@@ -121,6 +120,7 @@ def measure(folder: Path, count: int, workers: int, peers: Path, sizes: Sequence
         bar.update()
         ours.append(run_ours(images, output, workers))
         bar.update()
+    bar.close()
     peer, pool = statistics.median(peer_s), statistics.median(pool_s)
     whole = statistics.median(run.whole_s for run in ours) / count
     working = statistics.median(run.working_s for run in ours) / count
@@ -130,22 +130,37 @@ def measure(folder: Path, count: int, workers: int, peers: Path, sizes: Sequence
     report.row("build_records, start-up included", f"{1 / whole:.1f}", f"{peer / whole:.2f}")
     report.bar(Bar("build_vs_peer", peer / whole, 4.5))
     report.bar(Bar("build_vs_pool", pool / working, 0.9))
-    shutil.rmtree(folder / f"images{count}")
-    memory, pace = [], []
-    for size in sizes:
-        few = make_images(folder / f"images{size}", size)
-        run = run_ours(few, output, workers)
-        memory.append(run.peak_bytes / 1e6)
-        pace.append(run.working_s / size * 1e3)
-        report.row(f"{size} images: {pace[-1]:.2f} ms an image, first to last", f"{1e3 / pace[-1]:.1f}", "")
-        report.row(f"{size} images: {memory[-1]:.0f} MB, the largest process", "", "")
-        shutil.rmtree(few)
+    shutil.rmtree(images)
+    shutil.rmtree(output)
+    return report
+
+
+def measure_sizes(folder: Path, sizes: Sequence[int], workers: int) -> Report:
+    """Memory, and time an image, of small and large sets, as a report with its bars."""
+    listed = " ".join(map(str, sizes))
+    report = Report(
+        "Building few and many", f"python -m tests.bench_build --workers {workers} --sizes {listed}`{_PEERS}"
+    )
+    order = [*sizes, *reversed(sizes[:-1])]  # up and down again: the drift of the machine's speed weighs less so
+    runs: dict[int, list[Measured]] = {size: [] for size in sizes}
+    bar = progress_bar(len(order), "run", "measuring sizes")
+    for size in order:
+        images = make_images(folder / f"images{size}", size)
+        runs[size].append(run_ours(images, folder / "out", workers))
+        shutil.rmtree(images)
         bar.update()
     bar.close()
-    report.bar(Bar("memory_mb", max(memory), 500.0, at_most=True))
-    report.bar(Bar("memory_spread", max(memory) / min(memory), 1.1, at_most=True))
-    report.bar(Bar("time_spread", max(pace) / min(pace), 1.1, at_most=True))
-    shutil.rmtree(output)
+    memory = {size: max(run.peak_bytes for run in runs[size]) / 1e6 for size in sizes}
+    pace = {size: statistics.mean(run.working_s for run in runs[size]) / size for size in sizes}
+    for size in sizes:
+        what = (
+            f"{size} images: {pace[size] * 1e3:.2f} ms an image, first to last; largest process {memory[size]:.0f} MB"
+        )
+        report.row(what, f"{1 / pace[size]:.1f}", f"{pace[sizes[0]] / pace[size]:.2f}")
+    report.bar(Bar("memory_mb", max(memory.values()), 500.0, at_most=True))
+    report.bar(Bar("memory_spread", max(memory.values()) / min(memory.values()), 1.1, at_most=True))
+    report.bar(Bar("time_spread", max(pace.values()) / min(pace.values()), 1.1, at_most=True))
+    shutil.rmtree(folder / "out")
     return report
 
 
@@ -186,12 +201,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--peers", type=Path, default=Path(".peers/build"), help="where the peers are installed")
-    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="images of the runs for memory")
+    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="images of the runs for memory and time")
+    parser.add_argument("--only", choices=["speed", "sizes"], help="measure one half")
     options = parser.parse_args(argv)
-    report = measure(options.folder, options.images, options.workers, options.peers, options.sizes)
-    report.write(Path("docs/performance.md"))
-    for line in report.lines():
-        say(line)
+    reports = []
+    if options.only != "sizes":
+        reports.append(measure_speed(options.folder, options.images, options.workers, options.peers))
+    if options.only != "speed":
+        reports.append(measure_sizes(options.folder, options.sizes, options.workers))
+    for report in reports:
+        report.write(Path("docs/performance.md"))
+    for report in reports:
+        for line in report.lines():
+            say(line)
 
 
 if __name__ == "__main__":
