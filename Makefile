@@ -53,7 +53,7 @@ format: $(INSTALLED)  ## let ruff format and mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench-build: $(INSTALLED)  ## the record builder against what people use; about 10 minutes, 5 GB of disk
+bench-build: $(INSTALLED)  ## the record builder against what people use; about 15 minutes, 5 GB of disk
 	$(BIN)/python -m pip install --quiet --no-deps --target .peers/build --upgrade -r tests/bench_peers_build.txt
 	$(BIN)/python -m tests.bench_levers
 	$(BIN)/python -m tests.bench_build

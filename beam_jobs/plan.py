@@ -29,7 +29,7 @@ from pipelines.files import write_json
 PLAN_FOLDER = "plan"
 IMAGES_PER_SHARD = 64
 MOST_SHARDS = 128
-# Channel statistics need whole decodes, each of which costs as much as three checks of the file. So many bytes of
+# Channel statistics need whole decodes, each of which costs as much as two checks of the file. So many bytes of
 # image files go by for each one, that its share of the time stays small; small images are nearly all taken.
 STATISTICS_BYTES = 14_000
 STATISTICS_EVERY = 32
@@ -102,8 +102,7 @@ def make_plan(scan: Scan, folder: Path, taxonomy: Taxonomy, options: BuildOption
 def shard_count(images: int, wanted: int) -> int:
     """Number of shards of a split: as wanted, or about one for every 64 images up to 128; never more than images.
 
-    Left to us it is a power of two, which 2, 4 or 8 workers share evenly: of 7 shards one of two workers builds 4,
-    and 400 images took 15 % longer an image than 2,000.
+    Left to us it is a power of two, which 2, 4 or 8 workers share evenly: of 7 shards one of two workers builds 4.
     """
     automatic = min(1 << (-(-images // IMAGES_PER_SHARD) - 1).bit_length(), MOST_SHARDS) if images else 1
     return max(1, min(wanted or automatic, images))

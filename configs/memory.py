@@ -14,8 +14,8 @@ def keep_freed_memory() -> None:
     """Make malloc keep freed blocks of up to 32 MB for the next one who asks.
 
     glibc gives such blocks back to the system, and whoever asks next pays for a page fault every 4 kB: without this
-    a record of the builder costs a fifth more, and a batch of the input pipeline a quarter (docs/performance.md). It
-    does nothing with another C library, which has no mallopt.
+    a record of the builder costs a fifth more (docs/performance.md, "Levers"). It does nothing with another C
+    library, which has no mallopt.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:

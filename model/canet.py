@@ -21,10 +21,11 @@ from keras import KerasTensor, layers
 
 from model.canet_compact import compact_logits
 from model.dilated import BACKBONES, STRIDE, dilated_resnet, weights_source
+from model.downloads import encoder_weights_path
 from model.enlarging import Enlarge, EnlargeLike, SpreadLike
 from model.resnet import Normalization
 from model.unet import freeze
-from model.weights import encoder_weights_path, load_encoder
+from model.weights import load_encoder
 
 COMPACT = "compact"
 POOLINGS = (2, 4, 8, 16)

@@ -16,8 +16,9 @@ from typing import Literal
 import keras
 from keras import layers
 
+from model.downloads import encoder_weights_path
 from model.resnet import FEATURES, STRIDE, Normalization, Tensor, resnet
-from model.weights import encoder_weights_path, load_encoder, load_legacy_weights
+from model.weights import load_encoder, load_legacy_weights
 
 DECODER_FILTERS = (256, 128, 64, 32, 16)
 

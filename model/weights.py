@@ -15,9 +15,6 @@ import keras
 import numpy as np
 
 from configs.commands import UserError
-from model.downloads import encoder_weights_path
-
-__all__ = ["encoder_weights_path", "load_encoder", "load_legacy_weights", "read_legacy_weights", "save_legacy_weights"]
 
 LayerWeights = dict[str, dict[str, np.ndarray]]
 _NAMED = 3

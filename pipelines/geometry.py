@@ -152,7 +152,7 @@ def resample(
     """Move images bilinearly and masks by nearest; what lies outside is black and 255.
 
     Image and mask are packed into one 32-bit word a pixel, so that one load fetches all four bytes, and XLA makes
-    one loop of the rest: 2.8 times faster on two cores than two calls of TensorFlow's own
+    one loop of the rest: 2.6 times faster on two cores than two calls of TensorFlow's own
     ``ImageProjectiveTransformV3`` (python -m tests.bench_augment), which tests bounds anew for each channel.
 
     Args:

@@ -211,7 +211,7 @@ def _read(
 ) -> tf.data.Dataset:
     """Elements that lead to a record's number, to (element, the record's encoded image and mask), in their order.
 
-    Some at a time: a call into Python for each record took a tenth of the time that decoding takes.
+    Some at a time, because each call into Python waits for the interpreter's lock.
     """
 
     def read(several: Any) -> tuple[Any, Encoded]:

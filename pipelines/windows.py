@@ -44,8 +44,8 @@ def cut_window(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Cut the window of one place in the epoch; an image smaller than it stays as small.
 
-    The whole image was decoded before: TensorFlow's partial JPEG decoding takes two thirds of the time for a
-    quarter of a 1080p image, but its pixels at the window's edge are not those of the image.
+    The whole image was decoded before: TensorFlow's partial JPEG decoding is faster, but its pixels at the window's
+    edge are not those of the image.
 
     Args:
       image: uint8 (H, W, 3).
