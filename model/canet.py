@@ -23,6 +23,7 @@ from model.canet_compact import compact_logits
 from model.dilated import BACKBONES, STRIDE, dilated_resnet, weights_source
 from model.downloads import encoder_weights_path
 from model.enlarging import Enlarge, EnlargeLike, SpreadLike
+from model.precision import full
 from model.resnet import Normalization
 from model.unet import freeze
 from model.weights import load_encoder
@@ -90,7 +91,7 @@ def CANet(  # noqa: N802 - a network's name, as Unet
             freeze(encoder)
         logits = _logits(encoder, classes, auxiliary, normalize)
     names = (activation, f"auxiliary_{activation}")
-    outputs = [layers.Activation(activation, name=name)(x) for name, x in zip(names, logits)]
+    outputs = [layers.Activation(activation, name=name, dtype=full())(x) for name, x in zip(names, logits)]
     return keras.Model(image, outputs if auxiliary else outputs[0], name="canet")
 
 
@@ -153,8 +154,8 @@ def _decoder(x: KerasTensor, low_level: KerasTensor, normalization: Normalizatio
 def _classifier(x: KerasTensor, classes: int, factor: int, name: str) -> KerasTensor:
     """Class scores at the image's own size; the only convolution with a bias."""
     x = layers.Dropout(DROPOUT, name=f"{name}_dropout")(x)
-    x = layers.Conv2D(classes, 1, name=f"{name}_conv")(x)
-    return Enlarge(factor, name=f"{name}_enlarge")(x)
+    x = layers.Conv2D(classes, 1, name=f"{name}_conv", dtype=full())(x)
+    return Enlarge(factor, name=f"{name}_enlarge", dtype=full())(x)
 
 
 def _convolution(

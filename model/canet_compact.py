@@ -14,6 +14,7 @@ from __future__ import annotations
 from keras import KerasTensor, layers
 
 from model.enlarging import Enlarge, EnlargeLike, SpreadLike
+from model.precision import full
 from model.resnet import Normalization
 
 STEM_FILTERS, FILTERS = 64, 32
@@ -29,13 +30,13 @@ def compact_logits(image: KerasTensor, classes: int, normalization: Normalizatio
     x = _context(stages[-1], normalization)  # (B, H/8, W/8, 32)
     x = _feature_selection(x, normalization)  # (B, H/4, W/4, 32)
     x = layers.Concatenate(name="decoder_concat")([x, _global_convolution(stages[0])])
-    x = _convolution(x, classes, 3, "final")
-    return Enlarge(4, name="final_enlarge")(x)
+    x = _convolution(x, classes, 3, "final", dtype=full())
+    return Enlarge(4, name="final_enlarge", dtype=full())(x)
 
 
 def _encoder(image: KerasTensor, normalization: Normalization) -> list[KerasTensor]:
     """Feature maps of 8, 16, 32 and 64 channels: the first at 1/4, the others at 1/8."""
-    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalization")(image)
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalization", dtype=full())(image)
     x = _convolution(x, STEM_FILTERS, 3, "stem")
     x = _normalized(x, "stem", normalization)
     x = layers.Activation("relu", name="stem_relu")(x)
@@ -106,10 +107,21 @@ def _global_convolution(x: KerasTensor) -> KerasTensor:
 
 
 def _convolution(
-    x: KerasTensor, filters: int, kernel: int | tuple[int, int], name: str, strides: int = 1
+    x: KerasTensor,
+    filters: int,
+    kernel: int | tuple[int, int],
+    name: str,
+    strides: int = 1,
+    dtype: str | None = None,
 ) -> KerasTensor:
     return layers.Conv2D(
-        filters, kernel, strides=strides, padding="same", kernel_initializer="he_uniform", name=f"{name}_conv"
+        filters,
+        kernel,
+        strides=strides,
+        padding="same",
+        kernel_initializer="he_uniform",
+        name=f"{name}_conv",
+        dtype=dtype,
     )(x)
 
 

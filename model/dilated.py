@@ -18,6 +18,7 @@ import keras
 from keras import KerasTensor, layers
 
 from model.downloads import Source
+from model.precision import full
 from model.resnet import Normalization, resnet
 
 BOTTLENECKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
@@ -55,7 +56,7 @@ def weights_source(backbone: str) -> Source:
 
 def _bottleneck_resnet(backbone: str, image: KerasTensor, normalization: Normalization) -> keras.Model:
     """Applications' ResNet v1 without its top, dilated from the third stage on."""
-    x = layers.Rescaling(1.0, offset=[-mean for mean in IMAGENET_MEAN], name="imagenet_mean")(image)
+    x = layers.Rescaling(1.0, offset=[-mean for mean in IMAGENET_MEAN], name="imagenet_mean", dtype=full())(image)
     x = keras.ops.flip(x, axis=-1)  # Applications' weights read blue, green, red
     x = layers.ZeroPadding2D(3, name="conv1_pad")(x)
     x = layers.Conv2D(64, 7, strides=2, name="conv1_conv")(x)  # (B, H/2, W/2, 64)

@@ -75,12 +75,15 @@ jaccard_loss = Jaccard()
 iou_score = SoftIoU()
 cce_dice_loss = _cce_dice()
 
+ClassWeights = Literal["none", "median_frequency", "sqrt_median_frequency"]
+"""Median frequency evens out the gradient of all classes and makes thin ones fat; its root is between that and none."""
+
 
 class _Term(Config):
     """One term of a recipe's loss, times its weight."""
 
     weight: float = Field(default=1.0, gt=0.0)
-    class_weights: Literal["none", "median_frequency"] | tuple[float, ...] | None = None
+    class_weights: ClassWeights | tuple[float, ...] | None = None
     """One weight a class, or the manifest's. By default ``train.class_weights`` where the loss is a mean over
     pixels, and none where it is one over classes, which counts rare classes as much as others already."""
 

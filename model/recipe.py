@@ -13,8 +13,9 @@ from configs.loading import Config
 from model import dilated, resnet
 from model.canet import COMPACT, CANet
 from model.downloads import Source, encoder_weights_path
-from model.losses import CceDiceTerm, LossTerm, OnOutputs, WeightedSum
+from model.losses import CceDiceTerm, ClassWeights, LossTerm, OnOutputs, WeightedSum
 from model.optimizer import AdamW
+from model.precision import Precision, computing_in
 from model.scored import Loss
 from model.unet import DECODER_FILTERS, Unet
 from pipelines.augment import AugmentOptions
@@ -24,6 +25,7 @@ from pipelines.manifest import Manifest
 DEFAULT_RECIPE = Path(__file__).parent.parent / "configs" / "demo.yaml"
 # Biases and the scales and offsets of normalisation are few and free: decaying them only slows training.
 NOT_DECAYED = ("bias", "gamma", "beta")
+INPUT_NORMALIZATION = "bn_data"
 
 
 class ModelOptions(Config):
@@ -85,10 +87,12 @@ class TrainOptions(Config):
     learning_rate: float = Field(default=1e-3, gt=0.0)
     weight_decay: float = Field(default=1e-4, ge=0.0)
     warmup_steps: int = Field(default=100, ge=0)
+    precision: Precision = "float32"
+    """Of the convolutions while training; ``bfloat16`` pays on GPUs and on CPUs with AMX (model/precision.py)."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """After the warm-up: down to 0 at the last step, or level."""
     loss: tuple[LossTerm, ...] = (CceDiceTerm(name="cce_dice_loss"),)
-    class_weights: Literal["none", "median_frequency"] = "none"
+    class_weights: ClassWeights = "none"
     """Weights of the losses that are means over pixels, from the manifest; a term's own go first."""
     seed: int = Field(default=1, ge=0, lt=2**31)
     evaluate_every: int = Field(default=1, ge=1)
@@ -109,8 +113,21 @@ class Recipe(Config):
     train: TrainOptions = TrainOptions()
 
 
-def build_network(options: ModelOptions, classes: int, synchronized: bool = False) -> keras.Model:
+def build_network(
+    options: ModelOptions, classes: int, synchronized: bool = False, precision: Precision = "float32"
+) -> keras.Model:
     """The network of a recipe, (B, H, W, 3) RGB 0..255 → (B, H, W, classes) probabilities."""
+    with computing_in(precision):
+        network = _build_network(options, classes, synchronized)
+    for layer in network.layers:
+        if layer.name == INPUT_NORMALIZATION:
+            # Three numbers that the next normalisation makes up for, and whose gradient is that of the whole image
+            # through the largest convolution: an eighth of a step.
+            layer.beta.trainable = False
+    return network
+
+
+def _build_network(options: ModelOptions, classes: int, synchronized: bool) -> keras.Model:
     shared: dict[str, Any] = {
         "classes": classes,
         "activation": options.activation,
@@ -157,8 +174,11 @@ def build_loss(options: TrainOptions, manifest: Manifest) -> Loss:
 
 def _class_weights(term: LossTerm, options: TrainOptions, manifest: Manifest) -> tuple[float, ...] | None:
     chosen = term.class_weights or (options.class_weights if term.over_pixels() else "none")
+    if chosen == "none":
+        return None
     if isinstance(chosen, str):
-        return manifest.class_weights if chosen == "median_frequency" else None
+        power = 0.5 if chosen == "sqrt_median_frequency" else 1.0
+        return tuple(weight**power for weight in manifest.class_weights)
     classes = len(manifest.taxonomy.classes)
     if len(chosen) != classes:
         raise UserError(f"train.loss: {term.name} has {len(chosen)} class_weights, the records have {classes} classes")

@@ -16,6 +16,7 @@ import keras
 from keras import layers
 
 from model.normalization import BatchNormalization
+from model.precision import full
 
 UNITS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 BOTTLENECKS = ("resnet50", "resnet101")
@@ -39,14 +40,21 @@ class Normalization(NamedTuple):
     synchronized: bool = False
     kind: Literal["batch", "group"] = "batch"
 
-    def __call__(self, name: str, epsilon: float = 2e-5, scale: bool = True) -> Callable[[Tensor], Tensor]:
+    def __call__(
+        self, name: str, epsilon: float = 2e-5, scale: bool = True, dtype: str | None = None
+    ) -> Callable[[Tensor], Tensor]:
         """A normalisation layer; the name is the library's, whatever the kind."""
         if self.kind == "group":
             return lambda x: layers.GroupNormalization(
-                groups=gcd(32, max(x.shape[-1] // 2, 1)), epsilon=epsilon, scale=scale, name=name
+                groups=gcd(32, max(x.shape[-1] // 2, 1)), epsilon=epsilon, scale=scale, name=name, dtype=dtype
             )(x)
         return BatchNormalization(
-            momentum=self.momentum, epsilon=epsilon, scale=scale, synchronized=self.synchronized, name=name
+            momentum=self.momentum,
+            epsilon=epsilon,
+            scale=scale,
+            synchronized=self.synchronized,
+            name=name,
+            dtype=dtype,
         )
 
 
@@ -64,7 +72,7 @@ def resnet(backbone: str, image: Tensor, normalization: Normalization, output_st
     if backbone not in UNITS:
         raise ValueError(f"backbone '{backbone}' is unknown; there are {', '.join(UNITS)}")
     unit = _bottleneck_unit if backbone in BOTTLENECKS else _unit
-    x = normalization("bn_data", scale=False)(image)
+    x = normalization("bn_data", scale=False, dtype=full())(image)
     x = layers.ZeroPadding2D(3, name="conv0_pad")(x)
     x = _convolution("conv0", 64, 7, strides=2)(x)  # (B, H/2, W/2, 64)
     x = normalization("bn0")(x)

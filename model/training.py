@@ -58,7 +58,7 @@ class _Training:
             network_options = network_options.model_copy(update={"encoder_weights": None})
         with strategy.scope():
             self.model = build_network(
-                network_options, len(taxonomy.classes), synchronized=strategy.num_replicas_in_sync > 1
+                network_options, len(taxonomy.classes), strategy.num_replicas_in_sync > 1, self.options.precision
             )
             optimizer = build_optimizer(self.options, self.options.epochs * self.batches_per_epoch)
             self.model.compile(optimizer=optimizer, jit_compile=False)

@@ -17,6 +17,7 @@ import keras
 from keras import layers
 
 from model.downloads import encoder_weights_path
+from model.precision import full
 from model.resnet import FEATURES, STRIDE, Normalization, Tensor, resnet
 from model.weights import load_encoder, load_legacy_weights
 
@@ -82,8 +83,10 @@ def Unet(  # noqa: N802 - the library's name
     for number, filters in enumerate(decoder_filters):
         skip = skips[number] if number < len(skips) else None
         x = make_stage(x, skip, filters, f"decoder_stage{number}", normalize if decoder_use_batchnorm else None)
-    x = layers.Conv2D(classes, 3, padding="same", kernel_initializer="glorot_uniform", name="final_conv")(x)
-    x = layers.Activation(activation, name=activation)(x)  # (B, H, W, classes)
+    x = layers.Conv2D(
+        classes, 3, padding="same", kernel_initializer="glorot_uniform", name="final_conv", dtype=full()
+    )(x)
+    x = layers.Activation(activation, name=activation, dtype=full())(x)  # (B, H, W, classes)
     model = keras.Model(encoder.input, x, name="unet")
     if weights is not None:
         load_legacy_weights(model, weights)
