@@ -50,6 +50,10 @@ class ConfusionMatrix(keras.metrics.Metric):
         """int64 (classes, classes): the counts so far, over all replicas."""
         return np.asarray(ops.convert_to_numpy(self.matrix.value), np.int64)
 
+    def set_counts(self, counts: Sequence[Sequence[int]] | np.ndarray) -> None:
+        """Go on from these counts."""
+        self.matrix.assign(np.asarray(counts, np.int64))
+
     def reset_state(self) -> None:
         """Start again from nothing."""
         self.matrix.assign(ops.zeros((self.classes, self.classes), dtype="int64"))

@@ -14,8 +14,8 @@ from model import dilated, resnet
 from model.canet import COMPACT, CANet
 from model.downloads import Source, encoder_weights_path
 from model.losses import CceDiceTerm, ClassWeights, LossTerm, OnOutputs, WeightedSum
-from model.optimizer import AdamW
 from model.precision import Precision, computing_in
+from model.schedules import Curve
 from model.scored import Loss
 from model.unet import DECODER_FILTERS, Unet
 from pipelines.augment import AugmentOptions
@@ -23,9 +23,9 @@ from pipelines.input import DataOptions
 from pipelines.manifest import Manifest
 
 DEFAULT_RECIPE = Path(__file__).parent.parent / "configs" / "demo.yaml"
-# Biases and the scales and offsets of normalisation are few and free: decaying them only slows training.
-NOT_DECAYED = ("bias", "gamma", "beta")
 INPUT_NORMALIZATION = "bn_data"
+ENCODER_ENDS = ("relu1", "conv5_block3_out")
+"""The last layers of both kinds of ResNet."""
 
 
 class ModelOptions(Config):
@@ -84,19 +84,34 @@ class TrainOptions(Config):
     epochs: int = Field(default=50, ge=1)
     batch_size: int = Field(default=8, ge=1)
     """Of all replicas together."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0.0)
+    """After the warm-up."""
+    encoder_learning_rate_factor: float = Field(default=1.0, gt=0.0)
+    """Times the learning rate is the encoder's: below 1 where it has been trained before."""
     weight_decay: float = Field(default=1e-4, ge=0.0)
+    """Of convolutions' kernels; of AdamW beside the gradient, of SGD a part of it (model/optimizer.py)."""
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """Of SGD."""
+    clip_norm: float | None = Field(default=None, gt=0.0)
+    """The largest norm of the whole batch's gradient."""
+    accumulate: int = Field(default=1, ge=1)
+    """Pieces in which a replica takes its share of a batch, one after the other, when memory is short."""
+    ema: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Momentum of a moving average of the weights, which is then what is evaluated and exported; 0.999, say."""
     warmup_steps: int = Field(default=100, ge=0)
     precision: Precision = "float32"
     """Of the convolutions while training; ``bfloat16`` pays on GPUs and on CPUs with AMX (model/precision.py)."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """After the warm-up: down to 0 at the last step, or level."""
+    schedule: Curve = "cosine"
+    """After the warm-up: ``cosine`` or ``poly`` down to 0 at the last step, or ``constant``."""
     loss: tuple[LossTerm, ...] = (CceDiceTerm(name="cce_dice_loss"),)
     class_weights: ClassWeights = "none"
     """Weights of the losses that are means over pixels, from the manifest; a term's own go first."""
     seed: int = Field(default=1, ge=0, lt=2**31)
     evaluate_every: int = Field(default=1, ge=1)
     """Epochs between evaluations; each one writes a checkpoint. The last epoch always has one."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop early after so many evaluations without a better mIoU."""
     keep_checkpoints: int = Field(default=2, ge=1)
     pictures: int = Field(default=4, ge=0)
     """Validation images shown in TensorBoard at each evaluation."""
@@ -111,6 +126,12 @@ class Recipe(Config):
     augment: AugmentOptions = AugmentOptions()
     model: ModelOptions = ModelOptions()
     train: TrainOptions = TrainOptions()
+
+    @model_validator(mode="after")
+    def _encoder_is_there(self) -> Recipe:
+        if self.train.encoder_learning_rate_factor != 1.0 and self.model.name == "canet_compact":
+            raise ValueError("train.encoder_learning_rate_factor: canet_compact is one piece, leave it out")
+        return self
 
 
 def build_network(
@@ -146,6 +167,12 @@ def _build_network(options: ModelOptions, classes: int, synchronized: bool) -> k
         )
     backbone = COMPACT if options.name == "canet_compact" else options.backbone
     return CANet(backbone, auxiliary=options.auxiliary, **shared)
+
+
+def encoder_variables(network: keras.Model) -> list[keras.Variable]:
+    """What a network has trainable below the end of its ResNet."""
+    end = next(layer for layer in network.layers if layer.name in ENCODER_ENDS)
+    return keras.Model(network.input, end.output).trainable_variables
 
 
 def fetch_encoder_weights(options: ModelOptions) -> None:
@@ -188,23 +215,3 @@ def _class_weights(term: LossTerm, options: TrainOptions, manifest: Manifest) ->
 def training_loss(options: ModelOptions, loss: Loss) -> Loss | OnOutputs:
     """The loss on all that a network gives in training: its main output and, if it has one, its auxiliary one."""
     return OnOutputs(loss, (1.0, options.auxiliary_weight)) if options.auxiliary else loss
-
-
-def build_optimizer(options: TrainOptions, steps: int) -> keras.optimizers.Optimizer:
-    """AdamW whose learning rate is warmed up and then follows the schedule over ``steps`` steps in all."""
-    optimizer = AdamW(learning_rate_schedule(options, steps), weight_decay=options.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
-    return optimizer
-
-
-def learning_rate_schedule(options: TrainOptions, steps: int) -> Any:
-    """Linear warm-up to the learning rate, then a cosine to 0, or level."""
-    rate, warmup = options.learning_rate, min(options.warmup_steps, max(steps - 1, 0))
-    cosine = options.schedule == "cosine"
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else rate,
-        warmup_target=rate if warmup else None,
-        warmup_steps=warmup,
-        decay_steps=max(steps - warmup, 1),
-        alpha=0.0 if cosine else 1.0,
-    )

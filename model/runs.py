@@ -21,7 +21,7 @@ import tensorflow as tf
 from configs import __version__
 from configs.commands import UserError, did_you_mean
 from configs.loading import differences, dump_yaml, load_config
-from model.checkpoints import Checkpoint, best_checkpoint, last_checkpoint, load_weights
+from model.checkpoints import Checkpoint, best_checkpoint, last_checkpoint, load_evaluated_weights
 from model.recipe import Recipe, build_network
 from pipelines.files import write_atomically, write_json
 from pipelines.manifest import Manifest, read_manifest, write_manifest
@@ -112,14 +112,14 @@ def load_network(run: Run, which: str = "best") -> tuple[keras.Model, Checkpoint
     """The run's network with the weights of its ``best`` or ``last`` checkpoint.
 
     Raises:
-      UserError: there is no checkpoint yet.
+      UserError: there is no checkpoint yet, or the best one is damaged.
     """
-    checkpoint = (best_checkpoint if which == "best" else last_checkpoint)(run.checkpoints)
+    checkpoint = best_checkpoint(run.checkpoints) if which == "best" else last_checkpoint(run.checkpoints)[0]
     if checkpoint is None:
         raise UserError(f"--run {run.folder}: has no {which} checkpoint yet; train it first")
     options = run.recipe.model.model_copy(update={"encoder_weights": None})
     model = build_network(options, len(run.manifest.taxonomy.classes))
-    load_weights(model, checkpoint)
+    load_evaluated_weights(model, checkpoint)
     return model, checkpoint
 
 

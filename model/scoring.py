@@ -15,6 +15,7 @@ from model.metrics import ConfusionMatrix, mean_iou
 from model.recipe import Recipe, network_stride
 from model.scored import Loss, Statistics
 from model.steps import distribute, make_scoring_step
+from model.workers import Workers
 from pipelines.dataset import Records
 from pipelines.input import evaluation_batches, make_fitting
 
@@ -45,13 +46,16 @@ class Scorer:
         split: str,
     ) -> None:
         """``network`` gives logits and was built in the strategy's scope."""
+        workers = Workers.of(strategy)
         fitting = make_fitting(records.manifest, recipe.data, network_stride(recipe.model))
         batches = evaluation_batches(
             records,
             split,
             fitting,
             batch_size=recipe.train.batch_size,
-            replicas=strategy.num_replicas_in_sync,
+            replicas=workers.replicas,
+            worker=workers.number,
+            workers=workers.total,
         )
         self._batches = distribute(strategy, batches)
         with strategy.scope():

@@ -1,21 +1,18 @@
-"""One training step and one scoring step, on every replica of a distribution strategy.
-
-The loss is made of sums: each replica adds up its own pixels' statistics, one place sums them over the
-replicas, and the formula that finishes them is the same everywhere. The gradient of the whole is then the
-sum of the replicas' own gradients, each weighted by the derivative of the formula; so two replicas do
-exactly what one device does on the joined batch.
-"""
+"""One training step and one scoring step, compiled, on every replica of a distribution strategy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from model.losses import OnOutputs
+from model.averaging import WeightAverage
+from model.gradients import Objective, loss_and_gradients, sum_gradients, sum_over_replicas
+from model.loss_scale import LossScale
 from model.metrics import ConfusionMatrix
+from model.recipe import TrainOptions
 from model.scored import Loss, Statistics, score
 from pipelines.augment import Augmentation, AugmentOptions
 from pipelines.fitting import Fitting, content_size_of, unfit
@@ -24,68 +21,62 @@ from pipelines.random_key import RandomKey
 Batch = tuple[tf.Tensor, tf.Tensor]
 
 
-def loss_and_gradients(
-    network: keras.Model, loss: Loss | OnOutputs, activation: str, images: tf.Tensor, masks: tf.Tensor
-) -> tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]:
-    """In a replica's context: the loss of all replicas' batch, this replica's part of its gradients, its main logits.
+class Trained(NamedTuple):
+    """What a training step says of itself."""
 
-    The gradients of the whole are the sum of all replicas' parts, which Keras' optimizers take themselves.
-
-    Args:
-      network: gives logits, or a list of them, the main ones first.
-      loss: of all replicas' pixels; `OnOutputs` for a list.
-      activation: the network's, applied inside the loss.
-      images: float32 (b, h, w, 3), this replica's share.
-      masks: uint8 (b, h, w).
-    """
-    variables = [variable.value for variable in network.trainable_variables]
-    with tf.GradientTape() as tape:
-        outputs = network(images, training=True)
-        own = loss.statistics(keras.tree.map_structure(lambda logits: score(masks, logits, activation), outputs))
-    total = sum_over_replicas(own)
-    with tf.GradientTape() as formula:
-        formula.watch(total)
-        value = loss.finish(total)
-    weights = formula.gradient(value, total, unconnected_gradients="zero")
-    gradients = tape.gradient(own, variables, output_gradients=weights)
-    return value, gradients, keras.tree.flatten(outputs)[0]
-
-
-def sum_over_replicas(statistics: Statistics) -> Statistics:
-    """In a replica's context: each statistic summed over all replicas."""
-    context = tf.distribute.get_replica_context()
-    return {key: context.all_reduce(tf.distribute.ReduceOp.SUM, value) for key, value in statistics.items()}
+    loss: tf.Tensor
+    """float32 (), of the whole batch."""
+    gradient_norm: tf.Tensor
+    """float32 (), before it was clipped."""
+    moved: tf.Tensor
+    """bool (): False where gradients were not finite in float16 and the step was left out."""
 
 
 def make_training_step(
     strategy: tf.distribute.Strategy,
-    network: keras.Model,
+    objective: Objective,
     optimizer: keras.optimizers.Optimizer,
-    loss: Loss | OnOutputs,
-    activation: str,
     augmentation: AugmentOptions,
-    seed: int,
+    options: TrainOptions,
     confusion: ConfusionMatrix,
     batch_spec: Any,
-) -> Callable[[Any, tf.Tensor], tf.Tensor]:
-    """A compiled function of (distributed batch, step) that trains once and gives the loss."""
-    augment = Augmentation(augmentation)
+    loss_scale: LossScale | None = None,
+    average: WeightAverage | None = None,
+) -> Callable[[Any, tf.Tensor], Trained]:
+    """A compiled function of (distributed batch, step) that trains once."""
+    augment, network = Augmentation(augmentation), objective.network
 
-    def replica_step(batch: Batch, step: tf.Tensor) -> tf.Tensor:
+    def find_gradients(batch: Batch, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        images, masks = augment(*batch, RandomKey(seed, step, replica))
-        value, gradients, logits = loss_and_gradients(network, loss, activation, images, masks)
+        images, masks = augment(*batch, RandomKey(options.seed, step, replica))
+        scale = loss_scale.value if loss_scale else 1.0
+        value, parts, predicted = loss_and_gradients(objective, images, masks, options.accumulate, scale)
+        confusion.update_state(masks, predicted)
+        gradients, norm = sum_gradients(parts, scale, options.clip_norm)
+        return value, norm, gradients
+
+    def move(gradients: list[tf.Tensor], step: tf.Tensor) -> None:
         optimizer.apply(gradients, network.trainable_variables)
-        confusion.update_state(masks, logits)
-        return value
+        if average:
+            average.update(step)
+
+    def move_if_finite(gradients: Any, finite: tf.Tensor, step: tf.Tensor, scale: LossScale) -> None:
+        tf.cond(finite, lambda: strategy.run(move, args=(gradients, step)), lambda: None)
+        scale.update(finite)
 
     # One trace for full and last batches: the signature leaves the batch's size open. XLA is off: it makes the
     # network slower on CPUs. The augmentation compiles its own two loops.
     @tf.function(input_signature=[batch_spec, tf.TensorSpec([], tf.int32)], jit_compile=False)
-    def training_step(batch: Any, step: tf.Tensor) -> tf.Tensor:
-        _seed_dropout(network, seed, step)
-        values = strategy.run(replica_step, args=(batch, step))
-        return strategy.experimental_local_results(values)[0]
+    def training_step(batch: Any, step: tf.Tensor) -> Trained:
+        _seed_dropout(network, options.seed, step)
+        values, norms, gradients = strategy.run(find_gradients, args=(batch, step))
+        value, norm = (strategy.experimental_local_results(each)[0] for each in (values, norms))
+        if loss_scale is None:
+            strategy.run(move, args=(gradients, step))
+            return Trained(value, norm, tf.constant(True))
+        finite = tf.math.is_finite(norm)
+        move_if_finite(gradients, finite, step, loss_scale)
+        return Trained(value, norm, finite)
 
     return training_step
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,9 +28,12 @@ from configs.commands import (
 from configs.memory import keep_freed_memory
 
 if TYPE_CHECKING:
-    import tensorflow as tf
+    from model.checkpoints import Checkpoint
+    from model.recipe import Recipe
+    from model.runs import Run
+    from pipelines.manifest import Manifest
 
-STRATEGIES = ("none", "mirrored")
+STRATEGIES = ("none", "mirrored", "multi_worker")
 
 
 def build_parser() -> ArgumentParser:
@@ -41,7 +45,10 @@ def build_parser() -> ArgumentParser:
         "--run", type=Path, metavar="DIR", help="folder of the run (default: runs/NAME, the next free one)"
     )
     parser.add_argument(
-        "--strategy", choices=STRATEGIES, default="none", help="mirrored: all GPUs, or the logical CPU devices"
+        "--strategy",
+        choices=STRATEGIES,
+        default="none",
+        help="mirrored: all GPUs, or the logical CPU devices; multi_worker: those of all processes in TF_CONFIG",
     )
     parser.add_argument(
         "--logical-devices", type=int, metavar="N", help="split the CPU into N devices, to try mirrored without GPUs"
@@ -50,6 +57,14 @@ def build_parser() -> ArgumentParser:
         "--resume", action="store_true", help="go on from the last checkpoint, or start if there is none"
     )
     parser.add_argument("--overwrite", action="store_true", help="remove the run that is there and start again")
+    parser.add_argument(
+        "--deterministic", action="store_true", help="the same bits each time, on GPUs too; slower there"
+    )
+    parser.add_argument(
+        "--overfit-one-batch",
+        action="store_true",
+        help="train on the first batch alone, unaugmented: what cannot learn that has a mistake in it",
+    )
     return parser
 
 
@@ -58,39 +73,38 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = build_parser().parse_args(argv)
     if options.resume and options.overwrite:
         raise UserError("--resume and --overwrite: choose one")
+    if options.strategy == "multi_worker" and not options.run:
+        raise UserError("--strategy multi_worker: name the run's folder, which all workers must see, by --run")
     # TensorFlow takes seconds to load: a mistyped flag is told before.
     with quiet_start():
+        import tensorflow as tf
+
         from configs.loading import load_config
-        from model.checkpoints import last_checkpoint
-        from model.recipe import DEFAULT_RECIPE, Recipe, build_loss, fetch_encoder_weights, network_stride
-        from model.runs import check_same_recipe, choose_folder, create_run, open_run
+        from model.recipe import DEFAULT_RECIPE, Recipe, build_loss, network_stride
+        from model.runs import choose_folder
         from model.training import train
+        from model.workers import Workers, devices_of, make_strategy
         from pipelines.dataset import open_records
         from pipelines.input import make_fitting
 
         keep_freed_memory()
         strategy = make_strategy(options.strategy, options.logical_devices)
+        if options.deterministic:
+            tf.config.experimental.enable_op_determinism()
     recipe = load_config(Recipe, options.config or DEFAULT_RECIPE, options.overrides, {"data.records": options.data})
     records = open_records(recipe.data.records, recipe.data.verify)
     for split in (recipe.data.train_split, recipe.data.val_split):
         if not records.count(split):
             raise UserError(f"{recipe.data.records}: split '{split}' has no records")
     height, width = make_fitting(records.manifest, recipe.data, network_stride(recipe.model)).canvas
-    folder = choose_folder(recipe.name, options.run, options.resume, options.overwrite)
-    checkpoint = None
-    if options.resume and folder.exists():
-        run = open_run(folder)
-        check_same_recipe(run, recipe, records.manifest)
-        checkpoint = last_checkpoint(run.checkpoints)
-        run = run._replace(recipe=recipe)
-    if checkpoint is None:
-        fetch_encoder_weights(recipe.model)
-        if options.resume:
-            say(f"--resume: no checkpoint in {folder} yet; starting from the beginning")
-        run = create_run(folder, recipe, records.manifest)
+    workers = Workers.of(strategy)
+    folder = choose_folder(recipe.name, options.run, options.resume, options.overwrite or not workers.first)
+    run, checkpoint = _run_and_checkpoint(folder, recipe, records.manifest, options.resume, workers.first)
     say(
-        f"{recipe.model.title}, {records.count(recipe.data.train_split)} training images at "
-        f"{height}x{width}, {strategy.num_replicas_in_sync} replica(s), run {folder}"
+        f"{recipe.model.title}, {records.count(recipe.data.train_split)} training images at {height}x{width}, "
+        f"{strategy.num_replicas_in_sync} replica(s) on {', '.join(devices_of(strategy))}"
+        + (f" of worker {workers.number + 1} of {workers.total}" if workers.total > 1 else "")
+        + f", run {folder}"
         + (f", from step {checkpoint.state.step}" if checkpoint else "")
     )
     if build_loss(recipe.train, records.manifest).per_replica and strategy.num_replicas_in_sync > 1:
@@ -98,30 +112,35 @@ def main(argv: Sequence[str] | None = None) -> None:
             "note: lovasz_softmax sorts pixels, and an order cannot be summed: each replica sorts its own, so the "
             "loss depends on the number of replicas, as no other loss does"
         )
-    with native_stderr_to(folder / "train.log"):
-        best = train(run, records, strategy, checkpoint)
-    say(f"best validation mIoU {best:.4f}; score it with: python -m model.evaluate --run {folder} --split val")
-    say("watch the curves with: tensorboard --logdir runs")
+    with native_stderr_to(folder / "train.log") if workers.first else nullcontext():
+        best = train(run, records, strategy, checkpoint, options.overfit_one_batch)
+    if workers.first:
+        say(f"best validation mIoU {best:.4f}; score it with: python -m model.evaluate --run {folder} --split val")
+        say("watch the curves with: tensorboard --logdir runs")
 
 
-def make_strategy(name: str, logical_devices: int | None = None) -> tf.distribute.Strategy:
-    """The distribution strategy: ``none`` is one device, ``mirrored`` all GPUs or all logical CPU devices.
+def _run_and_checkpoint(
+    folder: Path, recipe: Recipe, manifest: Manifest, resume: bool, first_worker: bool
+) -> tuple[Run, Checkpoint | None]:
+    """The run in this folder and where it goes on, or a new one, which the first worker writes."""
+    from model.checkpoints import last_checkpoint
+    from model.recipe import fetch_encoder_weights
+    from model.runs import Run, check_same_recipe, create_run, open_run
 
-    Raises:
-      UserError: the CPU cannot be split that way.
-    """
-    import tensorflow as tf
-
-    if logical_devices is not None:
-        if logical_devices < 1:
-            raise UserError(f"--logical-devices {logical_devices}: expected 1 or more")
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * logical_devices)
-    tf.config.list_logical_devices()  # looks for devices now, while what that writes is held back
-    if name == "none":
-        return tf.distribute.get_strategy()
-    gpus = tf.config.list_logical_devices("GPU")
-    return tf.distribute.MirroredStrategy([device.name for device in gpus or tf.config.list_logical_devices("CPU")])
+    if resume and folder.exists():
+        run = open_run(folder)
+        check_same_recipe(run, recipe, manifest)
+        checkpoint, damaged = last_checkpoint(run.checkpoints)
+        for folder_, reason in damaged:
+            say(f"--resume: {folder_} cannot be used ({reason}); going back to the one before")
+        if checkpoint:
+            return run._replace(recipe=recipe), checkpoint
+    if resume:
+        say(f"--resume: no checkpoint in {folder} yet; starting from the beginning")
+    fetch_encoder_weights(recipe.model)
+    if first_worker:
+        return create_run(folder, recipe, manifest), None
+    return Run(folder, recipe, manifest), None
 
 
 if __name__ == "__main__":

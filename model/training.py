@@ -6,194 +6,209 @@ of the run depends on, so a resumed run does what the unbroken one would have do
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from configs.commands import RunError, Stopped
-from model.checkpoints import Checkpoint, State, load_weights, save_checkpoint
-from model.metrics import ConfusionMatrix, class_iou, mean_iou
+from configs.commands import RunError, Stopped, say
+from model.checkpoints import Checkpoint, State, point_to_best, save_checkpoint
+from model.learner import Learner
+from model.metrics import class_iou, mean_iou
 from model.monitors import Curves, MetricsFile, ProgressBar, Waiting
-from model.outputs import logits_model, training_model
-from model.recipe import build_loss, build_network, build_optimizer, network_stride, training_loss
+from model.recipe import network_stride
 from model.runs import Run
-from model.scoring import Scorer
-from model.steps import distribute, make_training_step
+from model.scoring import Score, Scorer
+from model.signals import StopSignals
+from model.steps import Trained, distribute
+from model.workers import Workers
+from pipelines.augment import AugmentOptions
 from pipelines.dataset import Records
 from pipelines.input import training_batches, training_cache
+from pipelines.order import epoch_order
+from pipelines.records import deserialize
 
 
-def train(run: Run, records: Records, strategy: tf.distribute.Strategy, resume_from: Checkpoint | None) -> float:
+def train(
+    run: Run,
+    records: Records,
+    strategy: tf.distribute.Strategy,
+    resume_from: Checkpoint | None = None,
+    overfit_one_batch: bool = False,
+) -> float:
     """Train a run to its last epoch and return the best validation mIoU.
 
+    Args:
+      run: its folder must be there; under several workers the first alone writes to it.
+      records: what it trains and is scored on.
+      strategy: where.
+      resume_from: the checkpoint to go on from.
+      overfit_one_batch: train on the first batch alone, without augmentation, to see whether it can be learnt.
+
     Raises:
-      RunError: the loss is not finite.
+      RunError: loss or gradients are not finite.
       Stopped: a signal came; the state was saved.
     """
-    return _Training(run, records, strategy, resume_from).run_epochs()
+    return _Training(run, records, strategy, resume_from, overfit_one_batch).run_epochs()
 
 
 class _Training:
-    """A run in progress: network, optimizer, running sums and `State`."""
+    """A run in progress: what learns, its data, what watches it, and `State`."""
 
     def __init__(
-        self, run: Run, records: Records, strategy: tf.distribute.Strategy, resume_from: Checkpoint | None
+        self,
+        run: Run,
+        records: Records,
+        strategy: tf.distribute.Strategy,
+        resume_from: Checkpoint | None,
+        overfit_one_batch: bool,
     ) -> None:
-        self.run, self.records, self.strategy = run, records, strategy
-        recipe, taxonomy = run.recipe, records.manifest.taxonomy
-        self.options = recipe.train
+        self.run, self.records, self.options = run, records, run.recipe.train
+        recipe, self.workers = run.recipe, Workers.of(strategy)
         self.images = records.count(recipe.data.train_split)
         self.batches_per_epoch = -(-self.images // self.options.batch_size)
-        keras.utils.set_random_seed(self.options.seed)
-        loss = build_loss(self.options, records.manifest)
-        network_options = recipe.model
-        if resume_from:  # whose weights replace the encoder's
-            network_options = network_options.model_copy(update={"encoder_weights": None})
-        with strategy.scope():
-            self.model = build_network(
-                network_options, len(taxonomy.classes), strategy.num_replicas_in_sync > 1, self.options.precision
-            )
-            optimizer = build_optimizer(self.options, self.options.epochs * self.batches_per_epoch)
-            self.model.compile(optimizer=optimizer, jit_compile=False)
-            optimizer.build(self.model.trainable_variables)
-            network, trained_network = logits_model(self.model), training_model(self.model)
-            self.confusion = ConfusionMatrix(len(taxonomy.classes))
-        self.optimizer, self.loss_sum, self.state = optimizer, 0.0, State()
+        steps = self.options.epochs * self.batches_per_epoch
+        self.learner = Learner(recipe, records.manifest, strategy, steps, goes_on=resume_from is not None)
+        self.state = State()
         if resume_from:
-            self._restore(resume_from)
+            self.state = resume_from.state
+            self.learner.load(resume_from)
+            if self.workers.first:
+                point_to_best(run.checkpoints, self.state)
+        self.batches = distribute(strategy, self._batches(overfit_one_batch))
+        self.scorer = Scorer(strategy, self.learner.network, self.learner.loss, recipe, records, recipe.data.val_split)
+        augmentation = AugmentOptions(recipe="none") if overfit_one_batch else recipe.augment
+        self.step = self.learner.make_step(self.batches.element_spec, augmentation)
+        self.callbacks = keras.callbacks.CallbackList(self._watchers(), model=self.learner.model)
+
+    def _batches(self, overfit_one_batch: bool) -> tf.data.Dataset:
+        data, stride = self.run.recipe.data, network_stride(self.run.recipe.model)
         batches = training_batches(
-            records,
-            recipe.data,
-            lambda: (self.state.epoch, self.state.batches),
+            self.records,
+            data,
+            (lambda: (0, 0)) if overfit_one_batch else lambda: (self.state.epoch, self.state.batches),
             batch_size=self.options.batch_size,
-            stride=network_stride(recipe.model),
+            stride=stride,
             seed=self.options.seed,
-            replicas=strategy.num_replicas_in_sync,
-            cache=training_cache(records, recipe.data, network_stride(recipe.model)),
+            replicas=self.workers.replicas,
+            worker=self.workers.number,
+            workers=self.workers.total,
+            cache=training_cache(self.records, data, stride),
         )
-        self.batches = distribute(strategy, batches)
-        self.scorer = Scorer(strategy, network, loss, recipe, records, recipe.data.val_split)
-        self.step = make_training_step(
-            strategy,
-            trained_network,
-            optimizer,
-            training_loss(recipe.model, loss),
-            recipe.model.activation,
-            recipe.augment,
-            self.options.seed,
-            self.confusion,
-            self.batches.element_spec,
-        )
-        self.metrics = MetricsFile(run.folder, taxonomy, self.state.metrics_rows)
-        self.curves = Curves(run, records, network, self.state.event_files)
-        self.callbacks = keras.callbacks.CallbackList(
-            [ProgressBar(self.options.epochs, self.images, self.options.batch_size), self.metrics, self.curves],
-            model=self.model,
-        )
+        return batches.take(self.workers.replicas).repeat(self.batches_per_epoch) if overfit_one_batch else batches
+
+    def _watchers(self) -> list[keras.callbacks.Callback]:
+        """Those of the first worker; the others train in silence."""
+        if not self.workers.first:
+            return []
+        taxonomy = self.records.manifest.taxonomy
+        self.metrics = MetricsFile(self.run.folder, taxonomy, self.state.metrics_rows)
+        self.curves = Curves(self.run, self.records, self.learner.network, self.state.event_files)
+        return [ProgressBar(self.options.epochs, self.images, self.options.batch_size), self.metrics, self.curves]
 
     def run_epochs(self) -> float:
         """All epochs that are left."""
         self.callbacks.on_train_begin()
-        with _signals() as stopped:
-            while self.state.epoch < self.options.epochs:
-                self._run_epoch(stopped)
+        with StopSignals() as signals:
+            while self.state.epoch < self.options.epochs and not self._out_of_patience():
+                self._run_epoch(signals)
         self.callbacks.on_train_end()
         return self.state.best_miou
 
-    def _run_epoch(self, stopped: list[int]) -> None:
+    def _out_of_patience(self) -> bool:
+        patience = self.options.patience
+        stop = patience is not None and self.state.evaluations_since_best >= patience
+        if stop and self.workers.first:
+            say(f"stopped after epoch {self.state.epoch}: {patience} evaluations without a better validation mIoU")
+        return stop
+
+    def _run_epoch(self, signals: StopSignals) -> None:
         started, first = time.monotonic(), self.state.batches
         self.callbacks.on_epoch_begin(self.state.epoch, {"batches_done": first})
         batches = Waiting(self.batches)
         for batch in batches:
-            value = float(self.step(batch, tf.constant(self.state.step, tf.int32)))
-            if not np.isfinite(value):
-                raise RunError(
-                    f"the loss is {value} at step {self.state.step} (epoch {self.state.epoch + 1}); the last good "
-                    f"checkpoint is in {self.run.checkpoints}; try a smaller train.learning_rate"
-                )
-            self.loss_sum += value
-            self.state = self.state.model_copy(update={"step": self.state.step + 1, "batches": self.state.batches + 1})
-            self.callbacks.on_train_batch_end(self.state.batches - 1, {"loss": self.loss_sum / self.state.batches})
-            if stopped:
-                self._save(best=False)
+            self._note(self.step(batch, tf.constant(self.state.step, tf.int32)))
+            self.callbacks.on_train_batch_end(
+                self.state.batches - 1, {"loss": self.state.loss_sum / self.state.batches}
+            )
+            if number := self.workers.largest(signals.came):
+                self._save()
                 raise Stopped(
-                    f"by signal {stopped[0]} after step {self.state.step}; saved in {self.run.checkpoints}, "
+                    f"by signal {number} after step {self.state.step}; saved in {self.run.checkpoints}, "
                     f"go on with --run {self.run.folder} --resume"
                 )
         trained = min(self.state.batches, self.batches_per_epoch) - first
         seconds = time.monotonic() - started
         self._end_epoch(trained * self.options.batch_size / seconds, batches.seconds / seconds)
 
+    def _note(self, trained: Trained) -> None:
+        """Count a step that was done, or tell why it cannot go on."""
+        loss, norm = float(trained.loss), float(trained.gradient_norm)
+        if not np.isfinite(loss) or (trained.moved and not np.isfinite(norm)):
+            raise RunError(self._what_was_not_finite(loss, norm))
+        self._update(
+            step=self.state.step + 1,
+            batches=self.state.batches + 1,
+            loss_sum=self.state.loss_sum + loss,
+            gradient_norm_sum=self.state.gradient_norm_sum + (norm if trained.moved else 0.0),
+        )
+
+    def _what_was_not_finite(self, loss: float, norm: float) -> str:
+        order = epoch_order(self.images, self.options.seed, self.state.epoch)
+        first = self.state.batches * self.options.batch_size
+        reader = self.records.reader(self.run.recipe.data.train_split)
+        keys = [deserialize(reader.read(n)).key for n in order[first : first + self.options.batch_size]]
+        checkpoints = sorted(self.run.checkpoints.glob("step-*"))
+        return (
+            f"loss {loss} and gradient norm {norm} at step {self.state.step} (epoch {self.state.epoch + 1}); "
+            f"the batch's keys: {', '.join(keys)}; the last good checkpoint: "
+            f"{checkpoints[-1] if checkpoints else 'none yet'}; try a smaller train.learning_rate or train.clip_norm=1"
+        )
+
     def _end_epoch(self, images_per_second: float, data_wait: float) -> None:
         """Evaluate when it is due, tell the callbacks, and save."""
         epoch = self.state.epoch
         logs: dict[str, Any] = {
-            "loss": self.loss_sum / self.state.batches,
-            "miou": mean_iou(self.confusion.counts()),
-            "learning_rate": float(self.optimizer.learning_rate),
+            "loss": self.state.loss_sum / self.state.batches,
+            "miou": mean_iou(self.learner.confusion.counts()),
+            "grad_norm": self.state.gradient_norm_sum / self.state.batches,
+            "learning_rate": self.learner.learning_rate,
             "images_per_second": images_per_second,
             "data_wait": data_wait,
             "step": self.state.step,
         }
         due = (epoch + 1) % self.options.evaluate_every == 0 or epoch + 1 == self.options.epochs
-        best = False
+        self._update(epoch=epoch + 1, batches=0, loss_sum=0.0, gradient_norm_sum=0.0)
+        self.learner.confusion.reset_state()
+        with self.learner.as_evaluated():
+            if due:
+                logs |= self._judge(self.scorer())
+            self.callbacks.on_epoch_end(epoch, logs)
         if due:
-            score = self.scorer()
-            logs |= {"val_loss": score.loss, "val_miou": score.miou, "val_class_iou": class_iou(score.confusion)}
-            best = score.miou > self.state.best_miou
-        self.state = self.state.model_copy(
-            update={
-                "epoch": epoch + 1,
-                "batches": 0,
-                "best_miou": max(self.state.best_miou, logs.get("val_miou", -1.0)),
-            }
-        )
-        self.loss_sum = 0.0
-        self.confusion.reset_state()
-        self.callbacks.on_epoch_end(epoch, logs)
-        if due:
-            self._save(best)
+            self._save()
 
-    def _save(self, best: bool) -> None:
-        state = self.state.model_copy(
-            update={
-                "loss_sum": self.loss_sum,
-                "confusion": tuple(map(tuple, self.confusion.counts().tolist())),
-                "metrics_rows": self.metrics.rows,
-                "event_files": self.curves.flush(),
-            }
-        )
-        save_checkpoint(self.run.checkpoints, self.model, state, self.options.keep_checkpoints, best)
+    def _judge(self, score: Score) -> Mapping[str, Any]:
+        """Note whether a score is the best so far; what the callbacks are told of it."""
+        if score.miou > self.state.best_miou:
+            self._update(best_miou=score.miou, best_step=self.state.step, evaluations_since_best=0)
+        else:
+            self._update(evaluations_since_best=self.state.evaluations_since_best + 1)
+        return {
+            "val_loss": score.loss,
+            "val_miou": score.miou,
+            "val_class_iou": class_iou(score.confusion),
+            "val_confusion": score.confusion,
+        }
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        self.state = checkpoint.state
-        self.loss_sum = self.state.loss_sum
-        with self.strategy.scope():
-            load_weights(self.model, checkpoint)
-            if self.state.confusion:
-                self.confusion.matrix.assign(np.array(self.state.confusion, np.int64))
+    def _update(self, **values: Any) -> None:
+        self.state = self.state.model_copy(update=values)
 
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Numbers of the signals to stop (Ctrl-C, SIGTERM) that came; a second one interrupts at once."""
-    came: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if came:
-            raise KeyboardInterrupt
-        came.append(number)
-
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield came
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    def _save(self) -> None:
+        learnt = self.learner.state()  # of all workers' replicas: each of them asks
+        if self.workers.first:
+            watched = {"metrics_rows": self.metrics.rows, "event_files": self.curves.flush()}
+            state = self.state.model_copy(update=learnt | watched)
+            save_checkpoint(self.run.checkpoints, self.learner.save, state, self.options.keep_checkpoints)

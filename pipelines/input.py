@@ -153,24 +153,42 @@ def training_batches(
 
 
 def evaluation_batches(
-    records: Records, split: str, fitting: Fitting, *, batch_size: int, replicas: int = 1
+    records: Records,
+    split: str,
+    fitting: Fitting,
+    *,
+    batch_size: int,
+    replicas: int = 1,
+    worker: int = 0,
+    workers: int = 1,
 ) -> tf.data.Dataset:
     """A split in the order of its records, for scoring at the masks' own size.
 
-    Elements are (images uint8 (b, h, w, 3) on the network's canvas, masks uint8 (b, H, W) as stored). All
-    masks of a batch have one size; records of several sizes are grouped by it.
+    Elements are one replica's share of a batch, replica 0 first: (images uint8 (b, h, w, 3) on the network's canvas,
+    masks uint8 (b, H, W) as stored). All masks of a batch have one size. Records of several sizes are grouped by it;
+    several workers, which must have equally many batches, take them one by one instead.
+
+    Args:
+      batch_size: of all workers together.
+      replicas: of each worker.
+      worker, workers: which one this is, 0 the first, of how many.
     """
-    reader = records.reader(split)
+    reader, sizes = records.reader(split), len(records.manifest.split(split).sizes)
+    by_size = sizes > 1 and workers == 1
+    if sizes > 1 and workers > 1:
+        batch_size = replicas * workers
+    places = worker_places(np.arange(len(reader)), 0, batch_size, 0, 1 if by_size else replicas, worker, workers)
 
-    def example(_: tf.Tensor, encoded: Encoded) -> tuple[tf.Tensor, tf.Tensor]:
+    def example(place: Places, encoded: Encoded) -> tuple[tf.Tensor, tf.Tensor]:
         image, mask = decode_example(encoded)
-        return fit(image, mask, fitting)[0], mask
+        return fit(image, mask, fitting)[0], tf.where(place.scored, mask, IGNORE_ID)
 
-    numbers = tf.data.Dataset.range(len(reader))
-    examples = _read(reader, numbers).map(example, num_parallel_calls=tf.data.AUTOTUNE)
-    if len(records.manifest.split(split).sizes) <= 1:
-        batches = examples.batch(batch_size)
-    else:
+    numbers = tf.data.Dataset.from_tensor_slices(places)
+    examples = _read(reader, numbers, lambda place: place.numbers).map(example, num_parallel_calls=tf.data.AUTOTUNE)
+    if sizes > 1 and workers > 1:
+        return examples.batch(1).prefetch(2 * replicas)
+    batches = examples.batch(worker_share(batch_size, replicas, workers))
+    if by_size:
         batches = examples.group_by_window(
             key_func=lambda _, mask: (
                 tf.cast(tf.shape(mask)[0], tf.int64) * 2**32 + tf.cast(tf.shape(mask)[1], tf.int64)

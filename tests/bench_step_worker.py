@@ -35,31 +35,28 @@ def ours(images: np.ndarray, masks: np.ndarray) -> Callable[[], float]:
     """The training step of `model.steps`, without augmentation."""
     import tensorflow as tf
 
+    from model.gradients import Objective
     from model.losses import cce_dice_loss
     from model.metrics import ConfusionMatrix
+    from model.optimizer import build_optimizer
     from model.outputs import logits_model
-    from model.recipe import TrainOptions, build_optimizer
+    from model.recipe import ModelOptions, TrainOptions, build_network
     from model.steps import make_training_step
-    from model.unet import Unet
     from pipelines.augment import AugmentOptions
 
-    model = Unet(BACKBONE, classes=CLASSES, activation="sigmoid", encoder_weights=None)
-    optimizer = build_optimizer(TrainOptions(warmup_steps=0, schedule="constant"), 10_000)
-    optimizer.build(model.trainable_variables)
+    model = build_network(ModelOptions(backbone=BACKBONE, activation="sigmoid", bn_momentum=0.99), CLASSES)
+    options = TrainOptions(warmup_steps=0, schedule="constant")
     batch = (tf.constant(images.astype(np.uint8)), tf.constant(masks))
-    spec = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in batch)
     step = make_training_step(
         tf.distribute.get_strategy(),
-        logits_model(model),
-        optimizer,
-        cce_dice_loss,
-        "sigmoid",
+        Objective(logits_model(model), cce_dice_loss, "sigmoid"),
+        build_optimizer(options, 10_000, model),
         AugmentOptions(recipe="none"),
-        1,
+        options,
         ConfusionMatrix(CLASSES),
-        spec,
+        tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in batch),
     )
-    return lambda: float(step(batch, tf.constant(0)))
+    return lambda: float(step(batch, tf.constant(0)).loss)
 
 
 def composed_norm(images: np.ndarray, masks: np.ndarray) -> Callable[[], float]:
@@ -76,9 +73,9 @@ def composed_adamw(images: np.ndarray, masks: np.ndarray) -> Callable[[], float]
     """Ours with Keras' own AdamW: what `model.optimizer` is for."""
     import keras
 
-    from model import recipe
+    from model import optimizer
 
-    recipe.AdamW = keras.optimizers.AdamW
+    optimizer.AdamW = keras.optimizers.AdamW
     return ours(images, masks)
 
 

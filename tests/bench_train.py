@@ -15,18 +15,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from beam_jobs.build_records import build
 from beam_jobs.options import BuildOptions
 from configs.commands import ArgumentParser, run_command, say
 from configs.loading import load_config
-from model.metrics import ConfusionMatrix
+from model.learner import Learner
 from model.monitors import Waiting
-from model.outputs import logits_model
-from model.recipe import Recipe, build_loss, build_network, build_optimizer, network_stride
-from model.steps import make_training_step
+from model.recipe import Recipe, network_stride
 from pipelines.augment import AugmentOptions
 from pipelines.dataset import Records, open_records
 from pipelines.input import training_batches
@@ -38,23 +35,9 @@ MOST_WAIT_PERCENT = 2.0
 
 def make_step(recipe: Recipe, records: Records, augmentation: AugmentOptions) -> Callable[[Any, int], float]:
     """A function of (batch, number) that trains one step of a fresh network as `model.training` does."""
-    strategy, classes = tf.distribute.get_strategy(), len(records.manifest.taxonomy.classes)
-    keras.utils.set_random_seed(recipe.train.seed)
-    model = build_network(recipe.model, classes)
-    optimizer = build_optimizer(recipe.train, 1000)
-    optimizer.build(model.trainable_variables)
-    step = make_training_step(
-        strategy,
-        logits_model(model),
-        optimizer,
-        build_loss(recipe.train, records.manifest),
-        recipe.model.activation,
-        augmentation,
-        recipe.train.seed,
-        ConfusionMatrix(classes),
-        first_epoch(recipe, records).element_spec,
-    )
-    return lambda batch, number: float(step(batch, tf.constant(number, tf.int32)))
+    learner = Learner(recipe, records.manifest, tf.distribute.get_strategy(), 1000, goes_on=False)
+    step = learner.make_step(first_epoch(recipe, records).element_spec, augmentation)
+    return lambda batch, number: float(step(batch, tf.constant(number, tf.int32)).loss)
 
 
 def first_epoch(recipe: Recipe, records: Records) -> tf.data.Dataset:

@@ -31,11 +31,12 @@ def test_unet_learns_four_images_by_heart(tensorflow_ready, camvid):
     import keras
 
     from model import Unet
+    from model.gradients import Objective, loss_and_gradients
     from model.losses import cce_dice_loss
     from model.metrics import confusion, mean_iou
+    from model.optimizer import build_optimizer
     from model.outputs import logits_model
-    from model.recipe import TrainOptions, build_optimizer
-    from model.steps import loss_and_gradients
+    from model.recipe import TrainOptions
 
     tf = tensorflow_ready
     images, masks = four_images(camvid)
@@ -43,12 +44,12 @@ def test_unet_learns_four_images_by_heart(tensorflow_ready, camvid):
     assert np.bincount(masks.ravel())[:CLASSES].min() > 300
     keras.utils.set_random_seed(1)
     network = logits_model(Unet("resnet18", classes=CLASSES, encoder_weights=None, bn_momentum=0.9))
-    optimizer = build_optimizer(TrainOptions(warmup_steps=20, learning_rate=2e-3, schedule="constant"), STEPS)
-    optimizer.build(network.trainable_variables)
+    options = TrainOptions(warmup_steps=20, learning_rate=2e-3, schedule="constant")
+    optimizer = build_optimizer(options, STEPS, network)
 
     @tf.function(jit_compile=False)
     def train_once():
-        value, gradients, _ = loss_and_gradients(network, cce_dice_loss, "softmax", images, masks)
+        value, gradients, _ = loss_and_gradients(Objective(network, cce_dice_loss, "softmax"), images, masks)
         optimizer.apply(gradients, network.trainable_variables)
         return value
 

@@ -67,10 +67,10 @@ def test_four_images_are_learnt_by_heart(tensorflow_ready, batch, backbone, step
     import keras
 
     from model import CANet
+    from model.gradients import Objective, loss_and_gradients
     from model.losses import OnOutputs, WeightedSum, dice_loss
     from model.outputs import logits_model, training_model
     from model.pixel_losses import CrossEntropy
-    from model.steps import loss_and_gradients
 
     tf, (images, masks) = tensorflow_ready, batch
     keras.utils.set_random_seed(1)
@@ -84,7 +84,7 @@ def test_four_images_are_learnt_by_heart(tensorflow_ready, batch, backbone, step
 
     @tf.function
     def step():
-        value, gradients, _ = loss_and_gradients(network, loss, "softmax", images, masks)
+        value, gradients, _ = loss_and_gradients(Objective(network, loss, "softmax"), images, masks)
         optimizer.apply(gradients, network.trainable_variables)
         return value
 

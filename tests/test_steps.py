@@ -20,9 +20,9 @@ def loss_and_gradients_under(tf, strategy, batch):
     """Loss, and gradients summed over replicas, of step 1 on the batch cut into equal shares."""
     import keras
 
+    from model.gradients import Objective, loss_and_gradients
     from model.losses import cce_dice_loss
     from model.outputs import logits_model
-    from model.steps import loss_and_gradients
     from model.unet import Unet
 
     keras.utils.set_random_seed(5)
@@ -44,7 +44,7 @@ def loss_and_gradients_under(tf, strategy, batch):
     )
 
     def replica_step(share):
-        value, gradients, _ = loss_and_gradients(network, cce_dice_loss, "softmax", *share)
+        value, gradients, _ = loss_and_gradients(Objective(network, cce_dice_loss, "softmax"), *share)
         context = tf.distribute.get_replica_context()
         return value, context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
 
@@ -81,16 +81,16 @@ def test_gradients_equal_those_of_the_plain_loss(tensorflow_ready, batch):
     """Statistics, then formula, by two tapes is the chain rule: one tape over all gives the same."""
     import keras
 
+    from model.gradients import Objective, loss_and_gradients
     from model.losses import cce_dice_loss
     from model.scored import score
-    from model.steps import loss_and_gradients
 
     tf, (images, masks) = tensorflow_ready, batch
     keras.utils.set_random_seed(0)
     network = keras.Sequential(
         [keras.layers.Input((HEIGHT, WIDTH, 3)), keras.layers.Conv2D(CLASSES, 3, padding="same")]
     )
-    value, gradients, _ = loss_and_gradients(network, cce_dice_loss, "softmax", images / 255, masks)
+    value, gradients, _ = loss_and_gradients(Objective(network, cce_dice_loss, "softmax"), images / 255, masks)
     with tf.GradientTape() as tape:
         plain = cce_dice_loss.finish(cce_dice_loss.statistics(score(masks, network(images / 255), "softmax")))
     assert float(value) == pytest.approx(float(plain), rel=1e-6)
@@ -102,9 +102,11 @@ def test_a_networks_dropout_follows_from_seed_and_step(tensorflow_ready, batch):
     import keras
 
     from model.canet import CANet
+    from model.gradients import Objective
     from model.losses import OnOutputs, cce_dice_loss
     from model.metrics import ConfusionMatrix
     from model.outputs import training_model
+    from model.recipe import TrainOptions
     from model.steps import make_training_step
     from pipelines.augment import AugmentOptions
 
@@ -117,18 +119,16 @@ def test_a_networks_dropout_follows_from_seed_and_step(tensorflow_ready, batch):
     loss, confusion = OnOutputs(cce_dice_loss, (1.0, 0.4)), ConfusionMatrix(CLASSES)
     step = make_training_step(
         tf.distribute.get_strategy(),
-        training_model(model),
+        Objective(training_model(model), loss, "softmax"),
         optimizer,
-        loss,
-        "softmax",
         AugmentOptions(recipe="none"),
-        3,
+        TrainOptions(seed=3),
         confusion,
         spec,
     )
     images, masks = tf.cast(batch[0], tf.uint8), tf.constant(batch[1])
     # Nothing is learnt, and batch statistics are used: what differs is dropout alone.
-    losses = [float(step((images, masks), tf.constant(number))) for number in (7, 8, 7)]
+    losses = [float(step((images, masks), tf.constant(number)).loss) for number in (7, 8, 7)]
     assert losses[0] == losses[2]
     assert losses[0] != losses[1]
     assert confusion.counts().sum() == 3 * (batch[1] != 255).sum()
