@@ -1,6 +1,5 @@
 """The road from records to masks: train, resume, evaluate, predict, as a person runs them."""
 
-import csv
 import json
 import os
 import re
@@ -12,12 +11,7 @@ import pytest
 from PIL import Image
 
 from configs.commands import Stopped, UserError, run_command
-
-SMALL = [
-    *("--set", "model.backbone=resnet18", "--set", "model.decoder_filters=[8,8,8,8,8]"),
-    *("--set", "data.size=null", "--set", "train.epochs=2", "--set", "train.batch_size=4"),
-    *("--set", "train.warmup_steps=2", "--set", "train.pictures=2", "--set", "train.evaluate_every=1"),
-]
+from tests.runs import SMALL, last_step, read_rows, weights
 
 
 @pytest.fixture(scope="module")
@@ -28,24 +22,6 @@ def trained(tensorflow_ready, tiny_records, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "whole"
     main(["--data", str(tiny_records), "--run", str(folder), *SMALL])
     return folder
-
-
-def weights(folder):
-    import h5py
-
-    values = {}
-    with h5py.File(folder / "model.weights.h5") as file:
-        file.visititems(lambda name, item: values.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return values
-
-
-def read_rows(folder):
-    with open(folder / "metrics.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def last_step(folder):
-    return sorted((folder / "checkpoints").glob("step-*"))[-1]
 
 
 def test_a_run_folder_holds_all_that_the_design_names(trained):
