@@ -25,7 +25,7 @@ def test_a_missing_or_wrong_cluster_is_one_line(tensorflow_ready, monkeypatch, c
     from model.workers import make_strategy
 
     monkeypatch.setenv("TF_CONFIG", config)
-    with pytest.raises(UserError, match="TF_CONFIG is .*something like") as error:
+    with pytest.raises(UserError, match=r"TF_CONFIG is .*something like") as error:
         make_strategy("multi_worker")
     assert "\n" not in str(error.value)
 
