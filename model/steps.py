@@ -60,10 +60,6 @@ def make_training_step(
         if average:
             average.update(step)
 
-    def move_if_finite(gradients: Any, finite: tf.Tensor, step: tf.Tensor, scale: LossScale) -> None:
-        tf.cond(finite, lambda: strategy.run(move, args=(gradients, step)), lambda: None)
-        scale.update(finite)
-
     # One trace for full and last batches: the signature leaves the batch's size open. XLA is off: it makes the
     # network slower on CPUs. The augmentation compiles its own two loops.
     @tf.function(input_signature=[batch_spec, tf.TensorSpec([], tf.int32)], jit_compile=False)
@@ -75,7 +71,13 @@ def make_training_step(
             strategy.run(move, args=(gradients, step))
             return Trained(value, norm, tf.constant(True))
         finite = tf.math.is_finite(norm)
-        move_if_finite(gradients, finite, step, loss_scale)
+
+        def moved() -> tf.Tensor:
+            strategy.run(move, args=(gradients, step))
+            return tf.constant(True)
+
+        tf.cond(finite, moved, lambda: tf.constant(False))
+        loss_scale.update(finite)
         return Trained(value, norm, finite)
 
     return training_step

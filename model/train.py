@@ -65,6 +65,11 @@ def build_parser() -> ArgumentParser:
         action="store_true",
         help="train on the first batch alone, unaugmented: what cannot learn that has a mistake in it",
     )
+    parser.add_argument(
+        "--lr-find",
+        action="store_true",
+        help="make no run: try 100 steps of rising learning rate, and say at which one the loss fell fastest",
+    )
     return parser
 
 
@@ -80,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         import tensorflow as tf
 
         from configs.loading import load_config
+        from model.lr_find import find_learning_rate
         from model.recipe import DEFAULT_RECIPE, Recipe, build_loss, network_stride
         from model.runs import choose_folder
         from model.training import train
@@ -96,6 +102,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     for split in (recipe.data.train_split, recipe.data.val_split):
         if not records.count(split):
             raise UserError(f"{recipe.data.records}: split '{split}' has no records")
+    if options.lr_find:
+        rate = find_learning_rate(recipe, records, strategy)
+        say(f"the loss fell fastest at {rate:.1e}; try --set train.learning_rate={rate:.1e}")
+        return
     height, width = make_fitting(records.manifest, recipe.data, network_stride(recipe.model)).canvas
     workers = Workers.of(strategy)
     folder = choose_folder(recipe.name, options.run, options.resume, options.overwrite or not workers.first)

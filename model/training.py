@@ -7,7 +7,7 @@ of the run depends on, so a resumed run does what the unbroken one would have do
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -19,7 +19,7 @@ from model.checkpoints import Checkpoint, State, point_to_best, save_checkpoint
 from model.learner import Learner
 from model.metrics import class_iou, mean_iou
 from model.monitors import Curves, MetricsFile, ProgressBar, Waiting
-from model.recipe import network_stride
+from model.recipe import Recipe, network_stride
 from model.runs import Run
 from model.scoring import Score, Scorer
 from model.signals import StopSignals
@@ -55,6 +55,25 @@ def train(
     return _Training(run, records, strategy, resume_from, overfit_one_batch).run_epochs()
 
 
+def recipe_batches(
+    recipe: Recipe, records: Records, workers: Workers, start: Callable[[], tuple[int, int]]
+) -> tf.data.Dataset:
+    """This worker's part of a recipe's training batches; ``start`` as in `training_batches`."""
+    stride = network_stride(recipe.model)
+    return training_batches(
+        records,
+        recipe.data,
+        start,
+        batch_size=recipe.train.batch_size,
+        stride=stride,
+        seed=recipe.train.seed,
+        replicas=workers.replicas,
+        worker=workers.number,
+        workers=workers.total,
+        cache=training_cache(records, recipe.data, stride),
+    )
+
+
 class _Training:
     """A run in progress: what learns, its data, what watches it, and `State`."""
 
@@ -85,20 +104,11 @@ class _Training:
         self.callbacks = keras.callbacks.CallbackList(self._watchers(), model=self.learner.model)
 
     def _batches(self, overfit_one_batch: bool) -> tf.data.Dataset:
-        data, stride = self.run.recipe.data, network_stride(self.run.recipe.model)
-        batches = training_batches(
-            self.records,
-            data,
-            (lambda: (0, 0)) if overfit_one_batch else lambda: (self.state.epoch, self.state.batches),
-            batch_size=self.options.batch_size,
-            stride=stride,
-            seed=self.options.seed,
-            replicas=self.workers.replicas,
-            worker=self.workers.number,
-            workers=self.workers.total,
-            cache=training_cache(self.records, data, stride),
-        )
-        return batches.take(self.workers.replicas).repeat(self.batches_per_epoch) if overfit_one_batch else batches
+        if not overfit_one_batch:
+            start = lambda: (self.state.epoch, self.state.batches)  # noqa: E731
+            return recipe_batches(self.run.recipe, self.records, self.workers, start)
+        first = recipe_batches(self.run.recipe, self.records, self.workers, lambda: (0, 0)).take(self.workers.replicas)
+        return first.repeat(self.batches_per_epoch)
 
     def _watchers(self) -> list[keras.callbacks.Callback]:
         """Those of the first worker; the others train in silence."""
