@@ -83,9 +83,9 @@ def Unet(  # noqa: N802 - the library's name
     for number, filters in enumerate(decoder_filters):
         skip = skips[number] if number < len(skips) else None
         x = make_stage(x, skip, filters, f"decoder_stage{number}", normalize if decoder_use_batchnorm else None)
-    x = layers.Conv2D(
-        classes, 3, padding="same", kernel_initializer="glorot_uniform", name="final_conv", dtype=full()
-    )(x)
+    x = layers.Conv2D(classes, 3, padding="same", kernel_initializer="glorot_uniform", name="final_conv", dtype=full())(
+        x
+    )
     x = layers.Activation(activation, name=activation, dtype=full())(x)  # (B, H, W, classes)
     model = keras.Model(encoder.input, x, name="unet")
     if weights is not None:

@@ -218,8 +218,8 @@ def page(results: Sequence[Result], machine: str, pictures: str) -> str:
         "# Results",
         "",
         "Made by `python -m tests.make_results` from the folders of the runs. mIoU is of one exact confusion matrix: "
-        "the whole split, at the masks' own size, with the best checkpoint's weights loaded again. Wall time is that of "
-        f"training with its evaluations. Machine: {machine}.",
+        "the whole split, at the masks' own size, with the best checkpoint's weights loaded again. Wall time is that "
+        f"of training with its evaluations. Machine: {machine}.",
         "",
         *_table(
             ["run", "data", "network", "input", "epochs", "best", "wall time", "split", "mIoU"],
@@ -286,7 +286,7 @@ def _section(result: Result, pictures: str) -> list[str]:
 
 def without_folders(command: str) -> str:
     """A command with all absolute paths cut down to their last part: where something lay is nobody's business."""
-    return re.sub(r"(?<![\w.])/(?:[^\s/]+/)*(?=[^\s/]+)", "", command)
+    return re.sub(r"(?<![\w.:/])/(?:[^\s/]+/)*(?=[^\s/])", "", command)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
