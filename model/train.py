@@ -20,6 +20,7 @@ from configs.commands import (
     UserError,
     add_config_flags,
     native_stderr_to,
+    parse_steps,
     quiet_start,
     run_command,
     say,
@@ -50,6 +51,12 @@ def build_parser() -> ArgumentParser:
         "--resume", action="store_true", help="go on from the last checkpoint, or start if there is none"
     )
     parser.add_argument("--overwrite", action="store_true", help="remove the run that is there and start again")
+    parser.add_argument(
+        "--profile",
+        type=parse_steps,
+        metavar="A:B",
+        help="TensorBoard profile of the run's steps A to B; pip install tensorboard-plugin-profile shows it",
+    )
     return parser
 
 
@@ -62,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with quiet_start():
         from configs.loading import load_config
         from model.checkpoints import last_checkpoint
+        from model.profiling import check_profiled
         from model.recipe import DEFAULT_RECIPE, Recipe, build_loss, fetch_encoder_weights, network_stride
         from model.runs import check_same_recipe, choose_folder, create_run, open_run
         from model.training import train
@@ -83,6 +91,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_same_recipe(run, recipe, records.manifest)
         checkpoint = last_checkpoint(run.checkpoints)
         run = run._replace(recipe=recipe)
+    if options.profile:
+        steps_per_epoch = -(-records.count(recipe.data.train_split) // recipe.train.batch_size)
+        done = checkpoint.state.step if checkpoint else 0
+        check_profiled(options.profile, done, recipe.train.epochs * steps_per_epoch)
     if checkpoint is None:
         fetch_encoder_weights(recipe.model)
         if options.resume:
@@ -99,9 +111,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             "loss depends on the number of replicas, as no other loss does"
         )
     with native_stderr_to(folder / "train.log"):
-        best = train(run, records, strategy, checkpoint)
+        best = train(run, records, strategy, checkpoint, options.profile)
     say(f"best validation mIoU {best:.4f}; score it with: python -m model.evaluate --run {folder} --split val")
-    say("watch the curves with: tensorboard --logdir runs")
+    say(f"watch the curves with: tensorboard --logdir {folder.parent}")
 
 
 def make_strategy(name: str, logical_devices: int | None = None) -> tf.distribute.Strategy:

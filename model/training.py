@@ -19,9 +19,11 @@ import tensorflow as tf
 
 from configs.commands import RunError, Stopped
 from model.checkpoints import Checkpoint, State, load_weights, save_checkpoint
+from model.curves import Curves
 from model.metrics import ConfusionMatrix, class_iou, mean_iou
-from model.monitors import Curves, MetricsFile, ProgressBar, Waiting
+from model.monitors import MetricsFile, ProgressBar, Waiting
 from model.outputs import logits_model, training_model
+from model.profiling import ProfileSteps
 from model.recipe import build_loss, build_network, build_optimizer, network_stride, training_loss
 from model.runs import Run
 from model.scoring import Scorer
@@ -30,21 +32,35 @@ from pipelines.dataset import Records
 from pipelines.input import training_batches, training_cache
 
 
-def train(run: Run, records: Records, strategy: tf.distribute.Strategy, resume_from: Checkpoint | None) -> float:
+def train(
+    run: Run,
+    records: Records,
+    strategy: tf.distribute.Strategy,
+    resume_from: Checkpoint | None,
+    profile: tuple[int, int] | None = None,
+) -> float:
     """Train a run to its last epoch and return the best validation mIoU.
+
+    Args:
+      profile: first and last of the run's steps, counted from 1, of which TensorBoard's profile is taken.
 
     Raises:
       RunError: the loss is not finite.
       Stopped: a signal came; the state was saved.
     """
-    return _Training(run, records, strategy, resume_from).run_epochs()
+    return _Training(run, records, strategy, resume_from, profile).run_epochs()
 
 
 class _Training:
     """A run in progress: network, optimizer, running sums and `State`."""
 
     def __init__(
-        self, run: Run, records: Records, strategy: tf.distribute.Strategy, resume_from: Checkpoint | None
+        self,
+        run: Run,
+        records: Records,
+        strategy: tf.distribute.Strategy,
+        resume_from: Checkpoint | None,
+        profile: tuple[int, int] | None,
     ) -> None:
         self.run, self.records, self.strategy = run, records, strategy
         recipe, taxonomy = run.recipe, records.manifest.taxonomy
@@ -93,25 +109,34 @@ class _Training:
         )
         self.metrics = MetricsFile(run.folder, taxonomy, self.state.metrics_rows)
         self.curves = Curves(run, records, network, self.state.event_files)
-        self.callbacks = keras.callbacks.CallbackList(
-            [ProgressBar(self.options.epochs, self.images, self.options.batch_size), self.metrics, self.curves],
-            model=self.model,
-        )
+        bar = ProgressBar(self.options.epochs, self.images, self.options.batch_size, self.options.evaluate_every)
+        watching = [
+            bar,
+            self.metrics,
+            self.curves,
+            *([ProfileSteps(self.curves.train_folder, profile)] if profile else []),
+        ]
+        self.callbacks = keras.callbacks.CallbackList(watching, model=self.model)
 
     def run_epochs(self) -> float:
         """All epochs that are left."""
         self.callbacks.on_train_begin()
-        with _signals() as stopped:
-            while self.state.epoch < self.options.epochs:
-                self._run_epoch(stopped)
-        self.callbacks.on_train_end()
+        try:
+            with _signals() as stopped:
+                while self.state.epoch < self.options.epochs:
+                    self._run_epoch(stopped)
+        finally:  # also of a run that was stopped or failed: a profile is written, a bar is closed
+            self.callbacks.on_train_end()
         return self.state.best_miou
 
     def _run_epoch(self, stopped: list[int]) -> None:
         started, first = time.monotonic(), self.state.batches
         self.callbacks.on_epoch_begin(self.state.epoch, {"batches_done": first})
         batches = Waiting(self.batches)
+        # At most a hundred times an epoch, each time at the same step on all workers: reading adds up their counts.
+        miou, miou_every = mean_iou(self.confusion.counts()), max(1, self.batches_per_epoch // 100)
         for batch in batches:
+            self.callbacks.on_train_batch_begin(self.state.batches, {"step": self.state.step})
             value = float(self.step(batch, tf.constant(self.state.step, tf.int32)))
             if not np.isfinite(value):
                 raise RunError(
@@ -120,7 +145,15 @@ class _Training:
                 )
             self.loss_sum += value
             self.state = self.state.model_copy(update={"step": self.state.step + 1, "batches": self.state.batches + 1})
-            self.callbacks.on_train_batch_end(self.state.batches - 1, {"loss": self.loss_sum / self.state.batches})
+            if self.state.batches % miou_every == 0:
+                miou = mean_iou(self.confusion.counts())
+            logs = {
+                "loss": self.loss_sum / self.state.batches,
+                "miou": miou,
+                "data_wait": batches.seconds / (time.monotonic() - started),
+                "step": self.state.step,
+            }
+            self.callbacks.on_train_batch_end(self.state.batches - 1, logs)
             if stopped:
                 self._save(best=False)
                 raise Stopped(
@@ -147,6 +180,7 @@ class _Training:
         if due:
             score = self.scorer()
             logs |= {"val_loss": score.loss, "val_miou": score.miou, "val_class_iou": class_iou(score.confusion)}
+            logs["val_confusion"] = score.confusion
             best = score.miou > self.state.best_miou
         self.state = self.state.model_copy(
             update={
