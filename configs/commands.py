@@ -82,6 +82,14 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
+def parse_steps(text: str) -> tuple[int, int]:
+    """``"10:20"`` to the steps (10, 20), first and last, the run's first step being 1; for use as an argparse type."""
+    first, colon, last = text.partition(":")
+    if not (colon and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise argparse.ArgumentTypeError(f"'{text}' is not FIRST:LAST, such as 10:20 (steps count from 1)")
+    return int(first), int(last)
+
+
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
     """The two flags by which every configurable command is configured."""
     parser.add_argument("--config", type=Path, metavar="YAML", help="recipe; what it does not name keeps its default")
@@ -101,13 +109,22 @@ def say(text: str = "") -> None:
     sys.stdout.flush()
 
 
-def progress_bar(total: int | None, unit: str, description: str = "") -> tqdm:
-    """A tqdm bar on standard error: lively on a terminal, a line every ten seconds in a log."""
+def progress_bar(
+    total: int | None, unit: str, description: str = "", initial: int = 0, bar_format: str | None = None
+) -> tqdm:
+    """A tqdm bar on standard error: lively on a terminal, a line every ten seconds in a log.
+
+    Args:
+      initial: where the bar starts; what was done before does not count into the rate.
+      bar_format: tqdm's, of another line than its own.
+    """
     lively = sys.stderr.isatty()
     return tqdm(
         total=total,
         unit=unit,
         desc=description,
+        initial=initial,
+        bar_format=bar_format,
         mininterval=0.1 if lively else 10.0,
         maxinterval=10.0 if lively else 30.0,
         dynamic_ncols=lively,

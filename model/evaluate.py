@@ -152,43 +152,13 @@ def _by_name(names: Sequence[str], values: np.ndarray) -> dict[str, float | None
 
 def write_report(folder: Path, report: dict[str, Any], confusion: np.ndarray) -> None:
     """Write ``report.json`` and ``confusion_matrix.png``."""
+    from model.confusion_picture import draw_confusion
     from pipelines.files import write_json
+    from pipelines.pictures import save_png
 
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "report.json", report)
-    draw_confusion(folder / "confusion_matrix.png", confusion, list(report["per_class_iou"]), report["mean_iou"])
-
-
-def draw_confusion(path: Path, confusion: np.ndarray, class_names: Sequence[str], miou: float) -> None:
-    """The confusion matrix as a picture: each row is a true class, its cells are shares of that row."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    side = max(5.0, 0.55 * len(class_names) + 2.0)
-    figure = Figure(figsize=(side + 0.6, side), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    picture = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
-    ticks = range(len(class_names))
-    axes.set_xticks(ticks, class_names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, class_names)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("truth")
-    axes.set_title(f"share of each true class, mean IoU {miou:.3f}")
-    for row, column in np.argwhere(shares >= 0.005):
-        share = shares[row, column]
-        axes.text(
-            column,
-            row,
-            f"{100 * share:.0f}",
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="white" if share > 0.5 else "black",
-        )
-    figure.colorbar(picture, ax=axes, shrink=0.8)
-    figure.savefig(path)
+    save_png(folder / "confusion_matrix.png", draw_confusion(confusion, list(report["per_class_iou"])))
 
 
 if __name__ == "__main__":

@@ -1,32 +1,22 @@
-"""What a person sees of a training run: a progress bar, ``metrics.csv`` and TensorBoard, as Keras callbacks."""
+"""What a person reads of a training run as it goes: a progress bar, the time that is left, and ``metrics.csv``."""
 
 from __future__ import annotations
 
 import csv
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
+from tqdm import tqdm
 
 from configs.commands import progress_bar, say
-from configs.loading import dump_yaml
 from configs.taxonomy import Taxonomy
-from model.recipe import network_stride
-from model.runs import Run
-from model.steps import at_own_size
-from pipelines.dataset import Records
-from pipelines.input import evaluation_batches, make_fitting, training_batches
-from pipelines.pictures import colorize, sheet
-from pipelines.preview import preview_sheet
-from pipelines.records import decode_example, parse_example
 
-TENSORBOARD = "tensorboard"
 METRICS = "metrics.csv"
+# tqdm's own time left is the epoch's, beside which the run's could not be told apart.
+BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_noinv_fmt}{postfix}]"
 
 
 class Waiting:
@@ -45,34 +35,98 @@ class Waiting:
         self.seconds += time.perf_counter() - started
 
 
-class ProgressBar(keras.callbacks.Callback):
-    """One bar an epoch with loss and images/s, and one line at its end with mIoU."""
+class TimeLeft:
+    """The time that the rest of a run will take, by what this process has seen of it.
 
-    def __init__(self, epochs: int, images: int, batch_size: int) -> None:
+    A step counts with the mean of the steps since this process started, but for the first, which is traced and
+    compiled; an evaluation, with the pictures and the checkpoint that follow it, with the latest one.
+    """
+
+    def __init__(self, epochs: int, steps_per_epoch: int, evaluate_every: int) -> None:
+        self._epochs, self._steps_per_epoch, self._evaluate_every = epochs, steps_per_epoch, evaluate_every
+        self._epoch, self._since, self._step_seconds, self._steps_timed = 0, 0.0, 0.0, -1
+        self._evaluation_seconds, self._evaluating = 0.0, False
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Training goes on, in this epoch, counted from 0."""
+        now = time.perf_counter()
+        if self._evaluating:
+            self._evaluation_seconds = now - self._since
+        self._epoch, self._since, self._evaluating = epoch, now, False
+
+    def end_step(self) -> None:
+        """A step was done."""
+        now = time.perf_counter()
+        if self._steps_timed >= 0:
+            self._step_seconds += now - self._since
+        self._steps_timed, self._since = self._steps_timed + 1, now
+
+    def end_epoch(self, evaluated: bool) -> None:
+        """The epoch is done, with its evaluation if it had one."""
+        self._epoch, self._evaluating = self._epoch + 1, evaluated
+        if evaluated:
+            self._evaluation_seconds = time.perf_counter() - self._since
+
+    def seconds(self, step: int) -> float | None:
+        """Seconds to the end of the last epoch after so many steps of the whole run; None while nothing is known."""
+        if self._steps_timed < 1:
+            return None
+        steps = self._epochs * self._steps_per_epoch - step
+        evaluations = sum(
+            epoch % self._evaluate_every == 0 or epoch == self._epochs
+            for epoch in range(self._epoch + 1, self._epochs + 1)
+        )
+        return steps * self._step_seconds / self._steps_timed + evaluations * self._evaluation_seconds
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """One bar an epoch with what a person wants to know while waiting, and one line at its end."""
+
+    def __init__(self, epochs: int, images: int, batch_size: int, evaluate_every: int) -> None:
+        """``images`` are those of an epoch."""
         super().__init__()
         self._epochs, self._images, self._batch_size = epochs, images, batch_size
+        self._time_left = TimeLeft(epochs, -(-images // batch_size), evaluate_every)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Start the epoch's bar, where the epoch is when it is resumed."""
-        self._bar = progress_bar(self._images, "image", f"epoch {epoch + 1}/{self._epochs}")
-        self._bar.update(int((logs or {}).get("batches_done", 0)) * self._batch_size)
+        done = int((logs or {}).get("batches_done", 0)) * self._batch_size
+        name = f"epoch {epoch + 1}/{self._epochs}"
+        self._bar: tqdm = progress_bar(self._images, " images", name, initial=done, bar_format=BAR)
+        self._time_left.begin_epoch(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Move the bar."""
-        self._bar.set_postfix(loss=f"{(logs or {})['loss']:.4f}", refresh=False)
+        logs = logs or {}
+        self._time_left.end_step()
+        self._bar.set_postfix_str(
+            f"loss {logs['loss']:.4f}, mIoU {logs['miou']:.4f}, {_waiting(logs)}, {self._left(logs)}", refresh=False
+        )
         self._bar.update(min(self._batch_size, self._images - int(self._bar.n)))
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Replace the bar by one line."""
+        logs = logs or {}
         self._bar.leave = False
         self._bar.close()
-        logs = logs or {}
+        self._time_left.end_epoch("val_miou" in logs)
         validation = f"  val loss {logs['val_loss']:.4f}  val mIoU {logs['val_miou']:.4f}" if "val_miou" in logs else ""
         say(
-            f"epoch {epoch + 1:>4}/{self._epochs}  loss {logs['loss']:.4f}  mIoU {logs['miou']:.4f}"
-            f"{validation}  {logs['images_per_second']:.1f} images/s  "
-            f"{100 * logs['data_wait']:.1f} % waiting for data"
+            f"epoch {epoch + 1:>4}/{self._epochs}  loss {logs['loss']:.4f}  mIoU {logs['miou']:.4f}{validation}  "
+            f"{logs['images_per_second']:.1f} images/s  {_waiting(logs)}  {self._left(logs)}"
         )
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Leave the bar of an epoch that was broken off where it is."""
+        self._bar.close()
+
+    def _left(self, logs: Mapping[str, Any]) -> str:
+        seconds = self._time_left.seconds(int(logs["step"]))
+        return "time left unknown" if seconds is None else f"{tqdm.format_interval(round(seconds))} left"
+
+
+def _waiting(logs: Mapping[str, Any]) -> str:
+    return f"{100 * logs['data_wait']:.1f} % waiting for data"
 
 
 class MetricsFile(keras.callbacks.Callback):
@@ -81,7 +135,8 @@ class MetricsFile(keras.callbacks.Callback):
     def __init__(self, folder: Path, taxonomy: Taxonomy, rows: int) -> None:
         super().__init__()
         self._path, self.rows = folder / METRICS, rows
-        self._scalars = ["loss", "miou", "learning_rate", "images_per_second", "data_wait", "val_loss", "val_miou"]
+        self._scalars = ["loss", "miou", "learning_rate", "grad_norm", "images_per_second", "data_wait"]
+        self._scalars += ["val_loss", "val_miou"]
         self._classes = taxonomy.class_names
         kept = self._path.read_text().splitlines(keepends=True)[: rows + 1] if rows else []
         with open(self._path, "w", newline="") as file:
@@ -98,105 +153,3 @@ class MetricsFile(keras.callbacks.Callback):
                 [epoch + 1, int(logs["step"]), *(logs.get(key, "") for key in self._scalars), *iou]
             )
         self.rows += 1
-
-
-class Curves(keras.callbacks.Callback):
-    """TensorBoard: curves of train and validation, and the same few validation images at each evaluation.
-
-    On resume, event files are cut back to their length at the checkpoint, so that no step is there twice.
-    """
-
-    def __init__(self, run: Run, records: Records, network: keras.Model, event_files: Mapping[str, int]) -> None:
-        super().__init__()
-        self._folder, self._taxonomy = run.folder / TENSORBOARD, records.manifest.taxonomy
-        self._cut_back(event_files)
-        self._writers = {
-            name: tf.summary.create_file_writer(str(self._folder / name)) for name in ("train", "validation")
-        }
-        if not event_files:
-            with self._writers["train"].as_default():
-                tf.summary.text("recipe", f"```\n{dump_yaml(run.recipe)}```", step=0)
-                if run.recipe.train.pictures:
-                    tf.summary.image("augmentation", _augmented(run, records)[None], step=0)
-        self._pictures = _Pictures(run, records, network) if run.recipe.train.pictures else None
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Write the epoch's points; the step of all of them is the number of training steps done."""
-        logs = logs or {}
-        step = int(logs["step"])  # Keras turns all that is in logs into floats
-        with self._writers["train"].as_default():
-            for key in ("loss", "miou", "learning_rate", "images_per_second", "data_wait"):
-                tf.summary.scalar(key, logs[key], step=step)
-        if "val_miou" not in logs:
-            return
-        with self._writers["validation"].as_default():
-            tf.summary.scalar("loss", logs["val_loss"], step=step)
-            tf.summary.scalar("miou", logs["val_miou"], step=step)
-            for name, value in zip(self._taxonomy.class_names, logs["val_class_iou"], strict=True):
-                if np.isfinite(value):
-                    tf.summary.scalar(f"iou/{name}", value, step=step)
-            if self._pictures:
-                tf.summary.image("input | truth | prediction", self._pictures.draw()[None], step=step)
-
-    def flush(self) -> dict[str, int]:
-        """Write everything to disk; event file below ``tensorboard/`` → its bytes."""
-        for writer in self._writers.values():
-            writer.flush()
-        return {str(path.relative_to(self._folder)): path.stat().st_size for path in self._event_files()}
-
-    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Close the files."""
-        for writer in self._writers.values():
-            writer.close()
-
-    def _event_files(self) -> list[Path]:
-        return sorted(self._folder.glob("*/events.out.tfevents.*"))
-
-    def _cut_back(self, lengths: Mapping[str, int]) -> None:
-        for path in self._event_files():
-            length = lengths.get(str(path.relative_to(self._folder)))
-            if length is None:
-                path.unlink()
-            else:
-                with open(path, "r+b") as file:
-                    file.truncate(length)
-
-
-def _augmented(run: Run, records: Records) -> np.ndarray:
-    """The first training images before and after augmentation, as in `pipelines.preview`."""
-    recipe = run.recipe
-    batches = training_batches(
-        records,
-        recipe.data,
-        lambda: (0, 0),
-        batch_size=recipe.train.pictures,
-        stride=network_stride(recipe.model),
-        seed=recipe.train.seed,
-    )
-    images, masks = next(iter(batches))
-    return preview_sheet(images, masks, recipe.augment, records.manifest.taxonomy, recipe.train.seed, step=0)
-
-
-class _Pictures:
-    """The first validation images as one sheet: input, truth, prediction."""
-
-    def __init__(self, run: Run, records: Records, network: keras.Model) -> None:
-        self._taxonomy, self._network = records.manifest.taxonomy, network
-        recipe = run.recipe
-        self._fitting = make_fitting(records.manifest, recipe.data, network_stride(recipe.model))
-        shard = next(shard for shard in records.shards(recipe.data.val_split) if shard.records)
-        stored = tf.data.TFRecordDataset(str(records.folder / shard.file)).take(recipe.train.pictures)
-        self._stored = [
-            (image.numpy(), mask.numpy()) for image, mask in stored.map(lambda r: decode_example(parse_example(r)))
-        ]
-        fitted = evaluation_batches(records, recipe.data.val_split, self._fitting, batch_size=1)
-        self._fitted = list(islice(fitted, len(self._stored)))
-
-    def draw(self) -> np.ndarray:
-        """uint8 (height, width, 3)."""
-        rows = []
-        for (image, mask), (fitted, like) in zip(self._stored, self._fitted, strict=True):
-            logits = at_own_size(self._network, fitted, self._fitting, like)
-            predicted = tf.argmax(logits, axis=-1)[0].numpy().astype(np.uint8)
-            rows.append([image, colorize(mask, self._taxonomy), colorize(predicted, self._taxonomy)])
-        return sheet(rows, ["input", "truth (black: not scored)", "prediction"], self._taxonomy)

@@ -2,32 +2,30 @@
 
 runs/<name>/config.yaml         the recipe as it was used
             manifest.json       of the records, so that evaluate and predict know classes and colours
-            environment.json    versions, devices, command line
+            environment.json    versions, machine, devices, command line
             checkpoints/step-00000120/{model.weights.h5, state.json}, best
             tensorboard/, metrics.csv, report/
 """
 
 from __future__ import annotations
 
-import platform
 import shutil
-import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
-import tensorflow as tf
 
-from configs import __version__
 from configs.commands import UserError, did_you_mean
 from configs.loading import differences, dump_yaml, load_config
 from model.checkpoints import Checkpoint, best_checkpoint, last_checkpoint, load_evaluated_weights
+from model.environment import environment
 from model.recipe import Recipe, build_network
 from pipelines.files import write_atomically, write_json
 from pipelines.manifest import Manifest, read_manifest, write_manifest
 
 RUNS = Path("runs")
 CONFIG = "config.yaml"
+ENVIRONMENT = "environment.json"
 
 
 class Run(NamedTuple):
@@ -61,7 +59,7 @@ def create_run(folder: Path, recipe: Recipe, manifest: Manifest) -> Run:
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     write_manifest(folder, manifest)
-    write_json(folder / "environment.json", environment())
+    write_json(folder / ENVIRONMENT, environment())
     write_atomically(folder / CONFIG, dump_yaml(recipe))
     return Run(folder, recipe, manifest)
 
@@ -121,16 +119,3 @@ def load_network(run: Run, which: str = "best") -> tuple[keras.Model, Checkpoint
     model = build_network(options, len(run.manifest.taxonomy.classes))
     load_evaluated_weights(model, checkpoint)
     return model, checkpoint
-
-
-def environment() -> dict[str, Any]:
-    """Versions, devices and command line, for ``environment.json``."""
-    return {
-        "streetmask": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "devices": [device.name for device in tf.config.list_logical_devices()],
-        "command_line": " ".join(sys.argv),
-    }

@@ -21,6 +21,7 @@ from configs.commands import (
     UserError,
     add_config_flags,
     native_stderr_to,
+    parse_steps,
     quiet_start,
     run_command,
     say,
@@ -58,6 +59,12 @@ def build_parser() -> ArgumentParser:
     )
     parser.add_argument("--overwrite", action="store_true", help="remove the run that is there and start again")
     parser.add_argument(
+        "--profile",
+        type=parse_steps,
+        metavar="A:B",
+        help="TensorBoard profile of the run's steps A to B; pip install tensorboard-plugin-profile shows it",
+    )
+    parser.add_argument(
         "--deterministic", action="store_true", help="the same bits each time, on GPUs too; slower there"
     )
     parser.add_argument(
@@ -86,8 +93,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         from configs.loading import load_config
         from model.lr_find import find_learning_rate
-        from model.recipe import DEFAULT_RECIPE, Recipe, build_loss, network_stride
-        from model.runs import choose_folder
+        from model.profiling import check_profiled
+        from model.recipe import DEFAULT_RECIPE, Recipe, build_loss, fetch_encoder_weights, network_stride
+        from model.runs import choose_folder, create_run
         from model.training import train
         from model.workers import Workers, devices_of, make_strategy
         from pipelines.dataset import open_records
@@ -109,7 +117,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     height, width = make_fitting(records.manifest, recipe.data, network_stride(recipe.model)).canvas
     workers = Workers.of(strategy)
     folder = choose_folder(recipe.name, options.run, options.resume, options.overwrite or not workers.first)
-    run, checkpoint = _run_and_checkpoint(folder, recipe, records.manifest, options.resume, workers.first)
+    run, checkpoint = _find_run(folder, recipe, records.manifest, options.resume)
+    if options.profile:
+        steps_per_epoch = -(-records.count(recipe.data.train_split) // recipe.train.batch_size)
+        done = checkpoint.state.step if checkpoint else 0
+        check_profiled(options.profile, done, recipe.train.epochs * steps_per_epoch)
+    if not checkpoint:
+        fetch_encoder_weights(recipe.model)
+        if workers.first:
+            create_run(folder, recipe, records.manifest)
     say(
         f"{recipe.model.title}, {records.count(recipe.data.train_split)} training images at {height}x{width}, "
         f"{strategy.num_replicas_in_sync} replica(s) on {', '.join(devices_of(strategy))}"
@@ -123,34 +139,29 @@ def main(argv: Sequence[str] | None = None) -> None:
             "loss depends on the number of replicas, as no other loss does"
         )
     with native_stderr_to(folder / "train.log") if workers.first else nullcontext():
-        best = train(run, records, strategy, checkpoint, options.overfit_one_batch)
+        best = train(run, records, strategy, checkpoint, options.profile, options.overfit_one_batch)
     if workers.first:
         say(f"best validation mIoU {best:.4f}; score it with: python -m model.evaluate --run {folder} --split val")
-        say("watch the curves with: tensorboard --logdir runs")
+        say(f"watch the curves with: tensorboard --logdir {folder.parent}")
 
 
-def _run_and_checkpoint(
-    folder: Path, recipe: Recipe, manifest: Manifest, resume: bool, first_worker: bool
-) -> tuple[Run, Checkpoint | None]:
-    """The run in this folder and where it goes on, or a new one, which the first worker writes."""
+def _find_run(folder: Path, recipe: Recipe, manifest: Manifest, resume: bool) -> tuple[Run, Checkpoint | None]:
+    """The run that this folder holds or will hold, and where it goes on, if it does."""
     from model.checkpoints import last_checkpoint
-    from model.recipe import fetch_encoder_weights
-    from model.runs import Run, check_same_recipe, create_run, open_run
+    from model.runs import Run, check_same_recipe, open_run
 
-    if resume and folder.exists():
-        run = open_run(folder)
-        check_same_recipe(run, recipe, manifest)
+    run = Run(folder, recipe, manifest)
+    if not resume:
+        return run, None
+    checkpoint = None
+    if folder.exists():
+        check_same_recipe(open_run(folder), recipe, manifest)
         checkpoint, damaged = last_checkpoint(run.checkpoints)
-        for folder_, reason in damaged:
-            say(f"--resume: {folder_} cannot be used ({reason}); going back to the one before")
-        if checkpoint:
-            return run._replace(recipe=recipe), checkpoint
-    if resume:
+        for unusable, reason in damaged:
+            say(f"--resume: {unusable} cannot be used ({reason}); going back to the one before")
+    if checkpoint is None:
         say(f"--resume: no checkpoint in {folder} yet; starting from the beginning")
-    fetch_encoder_weights(recipe.model)
-    if first_worker:
-        return create_run(folder, recipe, manifest), None
-    return Run(folder, recipe, manifest), None
+    return run, checkpoint
 
 
 if __name__ == "__main__":

@@ -16,9 +16,11 @@ import tensorflow as tf
 
 from configs.commands import RunError, Stopped, say
 from model.checkpoints import Checkpoint, State, point_to_best, save_checkpoint
+from model.curves import Curves
 from model.learner import Learner
 from model.metrics import class_iou, mean_iou
-from model.monitors import Curves, MetricsFile, ProgressBar, Waiting
+from model.monitors import MetricsFile, ProgressBar, Waiting
+from model.profiling import ProfileSteps
 from model.recipe import Recipe, network_stride
 from model.runs import Run
 from model.scoring import Score, Scorer
@@ -37,6 +39,7 @@ def train(
     records: Records,
     strategy: tf.distribute.Strategy,
     resume_from: Checkpoint | None = None,
+    profile: tuple[int, int] | None = None,
     overfit_one_batch: bool = False,
 ) -> float:
     """Train a run to its last epoch and return the best validation mIoU.
@@ -46,13 +49,14 @@ def train(
       records: what it trains and is scored on.
       strategy: where.
       resume_from: the checkpoint to go on from.
+      profile: first and last of the run's steps, counted from 1, of which TensorBoard's profile is taken.
       overfit_one_batch: train on the first batch alone, without augmentation, to see whether it can be learnt.
 
     Raises:
       RunError: loss or gradients are not finite.
       Stopped: a signal came; the state was saved.
     """
-    return _Training(run, records, strategy, resume_from, overfit_one_batch).run_epochs()
+    return _Training(run, records, strategy, resume_from, profile, overfit_one_batch).run_epochs()
 
 
 def recipe_batches(
@@ -83,6 +87,7 @@ class _Training:
         records: Records,
         strategy: tf.distribute.Strategy,
         resume_from: Checkpoint | None,
+        profile: tuple[int, int] | None,
         overfit_one_batch: bool,
     ) -> None:
         self.run, self.records, self.options = run, records, run.recipe.train
@@ -101,7 +106,7 @@ class _Training:
         self.scorer = Scorer(strategy, self.learner.network, self.learner.loss, recipe, records, recipe.data.val_split)
         augmentation = AugmentOptions(recipe="none") if overfit_one_batch else recipe.augment
         self.step = self.learner.make_step(self.batches.element_spec, augmentation)
-        self.callbacks = keras.callbacks.CallbackList(self._watchers(), model=self.learner.model)
+        self.callbacks = keras.callbacks.CallbackList(self._watchers(profile), model=self.learner.model)
 
     def _batches(self, overfit_one_batch: bool) -> tf.data.Dataset:
         if not overfit_one_batch:
@@ -110,22 +115,26 @@ class _Training:
         first = recipe_batches(self.run.recipe, self.records, self.workers, lambda: (0, 0)).take(self.workers.replicas)
         return first.repeat(self.batches_per_epoch)
 
-    def _watchers(self) -> list[keras.callbacks.Callback]:
+    def _watchers(self, profile: tuple[int, int] | None) -> list[keras.callbacks.Callback]:
         """Those of the first worker; the others train in silence."""
         if not self.workers.first:
             return []
         taxonomy = self.records.manifest.taxonomy
         self.metrics = MetricsFile(self.run.folder, taxonomy, self.state.metrics_rows)
         self.curves = Curves(self.run, self.records, self.learner.network, self.state.event_files)
-        return [ProgressBar(self.options.epochs, self.images, self.options.batch_size), self.metrics, self.curves]
+        bar = ProgressBar(self.options.epochs, self.images, self.options.batch_size, self.options.evaluate_every)
+        profiler = [ProfileSteps(self.curves.train_folder, profile)] if profile else []
+        return [bar, self.metrics, self.curves, *profiler]
 
     def run_epochs(self) -> float:
         """All epochs that are left."""
         self.callbacks.on_train_begin()
-        with StopSignals() as signals:
-            while self.state.epoch < self.options.epochs and not self._out_of_patience():
-                self._run_epoch(signals)
-        self.callbacks.on_train_end()
+        try:
+            with StopSignals() as signals:
+                while self.state.epoch < self.options.epochs and not self._out_of_patience():
+                    self._run_epoch(signals)
+        finally:  # also of a run that was stopped or failed: a profile is written, a bar is closed
+            self.callbacks.on_train_end()
         return self.state.best_miou
 
     def _out_of_patience(self) -> bool:
@@ -139,11 +148,20 @@ class _Training:
         started, first = time.monotonic(), self.state.batches
         self.callbacks.on_epoch_begin(self.state.epoch, {"batches_done": first})
         batches = Waiting(self.batches)
+        # At most a hundred times an epoch, each time at the same step on all workers: reading adds up their counts.
+        miou, miou_every = mean_iou(self.learner.confusion.counts()), max(1, self.batches_per_epoch // 100)
         for batch in batches:
+            self.callbacks.on_train_batch_begin(self.state.batches, {"step": self.state.step})
             self._note(self.step(batch, tf.constant(self.state.step, tf.int32)))
-            self.callbacks.on_train_batch_end(
-                self.state.batches - 1, {"loss": self.state.loss_sum / self.state.batches}
-            )
+            if self.state.batches % miou_every == 0:
+                miou = mean_iou(self.learner.confusion.counts())
+            logs = {
+                "loss": self.state.loss_sum / self.state.batches,
+                "miou": miou,
+                "data_wait": batches.seconds / (time.monotonic() - started),
+                "step": self.state.step,
+            }
+            self.callbacks.on_train_batch_end(self.state.batches - 1, logs)
             if number := self.workers.largest(signals.came):
                 self._save()
                 raise Stopped(

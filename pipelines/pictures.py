@@ -15,6 +15,8 @@ from configs.taxonomy import IGNORE_ID, Taxonomy
 
 _INK = (32, 32, 32)
 _PAPER = (250, 250, 250)
+_WRONG = (235, 30, 30)
+_DARKEST_GREY = 60  # so that the darkest scored pixel is no black one
 
 
 def colorize(mask: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
@@ -27,6 +29,18 @@ def overlay(image: np.ndarray, mask: np.ndarray, taxonomy: Taxonomy, opacity: fl
     blended = image * (1.0 - opacity) + colorize(mask, taxonomy) * opacity
     scored = (mask != IGNORE_ID)[..., None]
     return np.where(scored, np.rint(blended), image).astype(np.uint8)
+
+
+def mistakes(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Where a prediction is wrong: red over the dimmed grey image; pixels that are not scored are black.
+
+    Args:
+      image: uint8 (H, W, 3).
+      truth, predicted: uint8 (H, W), class ids; 255 in the truth is not scored.
+    """
+    grey = np.rint(_DARKEST_GREY + 0.4 * image.mean(axis=-1, keepdims=True)).astype(np.uint8).repeat(3, axis=-1)
+    picture = np.where((predicted != truth)[..., None], np.array(_WRONG, np.uint8), grey)
+    return np.where((truth == IGNORE_ID)[..., None], np.uint8(0), picture)
 
 
 def legend(taxonomy: Taxonomy, width: int) -> np.ndarray:

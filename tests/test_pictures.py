@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from configs.taxonomy import load_taxonomy
-from pipelines.pictures import below, beside, captions, colorize, legend, overlay, save_png, sheet
+from pipelines.pictures import below, beside, captions, colorize, legend, mistakes, overlay, save_png, sheet
 
 CAMVID = load_taxonomy("camvid11")
 
@@ -35,6 +35,22 @@ def test_an_overlay_blends_scored_pixels_and_leaves_the_others():
     assert blended[5, 40].tolist() == [107, 91, 107]
     assert blended[5, 63].tolist() == [100, 100, 100]
     assert overlay(image, mask(), CAMVID, opacity=1.0)[5, 0].tolist() == [128, 128, 128]
+
+
+def test_wrong_pixels_are_red_over_the_dimmed_image_and_those_not_scored_are_black():
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:24] = (90, 120, 240)  # mean 150: 60 + 0.4 * 150 = 120
+    predicted = mask()
+    predicted[40:, 63] = 3  # is not scored, so it is not wrong
+    predicted[10:20, 5:9] = 3  # sky taken for road
+    shown = mistakes(image, mask(), predicted)
+    assert (shown.shape, shown.dtype) == ((48, 64, 3), np.uint8)
+    assert np.unique(shown[10:20, 5:9].reshape(-1, 3), axis=0).tolist() == [[235, 30, 30]]
+    assert shown[0, 0].tolist() == [120, 120, 120]
+    assert shown[47, 40].tolist() == [60, 60, 60]
+    assert not shown[:, 63].any()
+    # All that is red is the 10 x 4 pixels that are wrong.
+    assert np.sum(shown[..., 0] != shown[..., 1]) == 40
 
 
 def test_the_legend_shows_every_class_and_grows_with_a_narrow_width():

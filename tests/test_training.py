@@ -36,16 +36,64 @@ def test_a_run_folder_holds_all_that_the_design_names(trained):
     assert all(0 < float(row["data_wait"]) < 1 for row in rows)
 
 
-def test_tensorboard_has_the_curves_and_the_same_pictures_each_epoch(trained):
+def events(run, half):
+    """What TensorBoard reads from one half, train or validation."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(trained / "tensorboard" / "validation"), size_guidance={"tensors": 0}).Reload()
-    tags = events.Tags()["tensors"]
-    assert {"loss", "miou", "input | truth | prediction", "iou/road"} <= set(tags)
-    assert [point.step for point in events.Tensors("input | truth | prediction")] == [3, 6]
-    assert [point.step for point in events.Tensors("miou")] == [3, 6]
-    train = EventAccumulator(str(trained / "tensorboard" / "train"), size_guidance={"tensors": 0}).Reload()
-    assert [point.step for point in train.Tensors("augmentation")] == [0]
+    return EventAccumulator(str(run / "tensorboard" / half), size_guidance={"tensors": 0}).Reload()
+
+
+def traced_steps(profile):
+    """The steps that a profile marks."""
+    from tensorflow.tsl.profiler.protobuf.xplane_pb2 import XSpace
+
+    steps = set()
+    for plane in XSpace.FromString(profile.read_bytes()).planes:
+        named = {number: stat.name for number, stat in plane.stat_metadata.items()}
+        marks = {number for number, event in plane.event_metadata.items() if event.name == "train"}
+        for event in (event for line in plane.lines for event in line.events if event.metadata_id in marks):
+            steps |= {
+                stat.int64_value or stat.uint64_value for stat in event.stats if named[stat.metadata_id] == "step_num"
+            }
+    return sorted(steps)
+
+
+def steps_of(events, tag):
+    return [point.step for point in events.Tensors(tag)]
+
+
+def test_tensorboard_has_curves_and_pictures_of_each_evaluation_over_the_steps_done(trained):
+    train, validation = events(trained, "train"), events(trained, "validation")
+    during = {f"run/{name}" for name in ("learning_rate", "images_per_second", "data_wait")}
+    assert {"loss", "miou", *during} <= set(train.Tags()["tensors"])
+    assert {"loss", "miou", "iou/road"} <= set(validation.Tags()["tensors"])
+    for tag in ("loss", "miou", "iou/road", "confusion matrix", "validation images"):
+        assert steps_of(validation, tag) == [3, 6]
+    for tag in ("loss", "miou", *during):
+        assert steps_of(train, tag) == [3, 6]
+    assert steps_of(train, "augmentation") == [0]
+
+
+def test_tensorboard_tells_the_recipe_and_the_environment_and_explains_each_curve(trained):
+    train, validation = events(trained, "train"), events(trained, "validation")
+    (recipe,), (environment,) = (train.Tensors(tag)[0].tensor_proto.string_val for tag in ("recipe", "environment"))
+    assert b"batch_size: 4" in recipe
+    versions = json.loads((trained / "environment.json").read_text())
+    assert f"| tensorflow | `{versions['tensorflow']}` |".encode() in environment
+    for half in (train, validation):
+        assert all(half.SummaryMetadata(tag).summary_description for tag in half.Tags()["tensors"])
+
+
+def test_the_bar_and_each_epochs_line_tell_what_one_wants_to_know_while_waiting(tiny_records, tmp_path, capsys):
+    from model.train import main
+
+    main(["--data", str(tiny_records), "--run", str(tmp_path / "run"), *SMALL])
+    out, err = capsys.readouterr()
+    told = r"loss \d\.\d{4},? +mIoU 0\.\d{4}"
+    waiting = r"\d+\.\d % waiting for data"
+    assert re.search(rf"epoch +1/2  {told}  val loss .* images/s  {waiting}  \d\d:\d\d left\n", out)
+    assert re.search(rf"epoch +2/2  {told}  val loss .* images/s  {waiting}  00:00 left\n", out)
+    assert re.search(rf"epoch 2/2 .* images/s, {told}, {waiting}, \d\d:\d\d left\]", err)
 
 
 def test_a_run_stopped_by_a_signal_and_resumed_ends_as_the_unbroken_one(trained, tiny_records, tmp_path, monkeypatch):
@@ -75,18 +123,20 @@ def test_a_run_stopped_by_a_signal_and_resumed_ends_as_the_unbroken_one(trained,
 
 
 def test_curves_of_a_resumed_run_have_neither_gap_nor_overlap(trained, tiny_records, tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     from model.train import main
 
     copy = shutil.copytree(trained, tmp_path / "copy")
     # As if killed after the second epoch's lines were written, but before its checkpoint.
     shutil.rmtree(last_step(copy))
     (copy / "checkpoints" / "best").write_text(last_step(copy).name)
-    main(["--data", str(tiny_records), "--run", str(copy), "--resume", *SMALL])
-    events = EventAccumulator(str(copy / "tensorboard" / "train"), size_guidance={"tensors": 0}).Reload()
-    assert [point.step for point in events.Tensors("loss")] == [3, 6]
+    main(["--data", str(tiny_records), "--run", str(copy), "--resume", *SMALL, "--profile", "5:6"])
+    train, validation = events(copy, "train"), events(copy, "validation")
+    assert steps_of(train, "loss") == steps_of(validation, "validation images") == [3, 6]
+    assert steps_of(train, "recipe") == [0]
     assert [row["step"] for row in read_rows(copy)] == ["3", "6"]
+    # The profile counts the run's steps, of which this process did the last three.
+    (profile,) = (copy / "tensorboard" / "train" / "plugins" / "profile").glob("*/*.xplane.pb")
+    assert traced_steps(profile) == [5, 6]
 
 
 def test_evaluation_prints_the_table_and_writes_the_report(trained, capsys):
@@ -159,6 +209,12 @@ def test_prediction_says_which_image_it_left_out_and_does_the_rest(trained, tmp_
         (["--run", "RUN"], r"--run .*: exists; pass --resume to go on or --overwrite to start again"),
         (["--run", "RUN", "--resume", "--set", "train.seed=9"], r"the recipe changed \(train.seed: 1 -> 9\)"),
         (["--resume", "--overwrite"], "--resume and --overwrite: choose one"),
+        (["--profile", "5"], "'5' is not FIRST:LAST, such as 10:20 (steps count from 1)"),
+        (["--profile", "9:3"], "'9:3' is not FIRST:LAST"),
+        (["--profile=-1:4"], "'-1:4' is not FIRST:LAST"),
+        (["--profile", "a:b"], "'a:b' is not FIRST:LAST"),
+        (["--profile", "7:8"], "--profile 7:8: this run does steps 1 to 6; choose some of them"),
+        (["--run", "RUN", "--resume", "--profile", "2:6"], "--profile 2:6: this run does steps 7 to 6"),
         (["--epohcs", "3"], "unknown argument '--epohcs'"),
         (["--stratgy", "none"], "unknown argument '--stratgy'; did you mean '--strategy'?"),
         (["--strategy", "both"], "invalid choice: 'both'"),
