@@ -24,6 +24,7 @@ WARM_UP = 3
 SIDES = {
     "library": "segmentation_models, TensorFlow 2.15",
     "ours": "ours",
+    "bfloat16": "ours in bfloat16",
     "composed_norm": "ours with Keras' own batch normalisation",
     "composed_adamw": "ours with Keras' own AdamW",
 }

@@ -1,6 +1,6 @@
 """One side of the step benchmark, in a process of its own: trains when told to, and says how long each step took.
 
-    python -m tests.bench_step_worker ours|composed_norm|composed_adamw|library HEIGHT WIDTH BATCH
+    python -m tests.bench_step_worker ours|bfloat16|composed_norm|composed_adamw|library HEIGHT WIDTH BATCH
 
 Reads a number of steps a line from standard input and answers with one line of JSON: ``seconds`` of each step, and
 ``peak_bytes``, the most that the process has held so far. Both sides take the same images and labels of 21 classes,
@@ -16,8 +16,12 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from model.precision import Precision
 
 CLASSES = 21
 BACKBONE = "resnet34"
@@ -31,7 +35,7 @@ def make_batch(height: int, width: int, batch: int) -> tuple[np.ndarray, np.ndar
     return images, blocks.repeat(8, axis=1).repeat(8, axis=2)
 
 
-def ours(images: np.ndarray, masks: np.ndarray) -> Callable[[], float]:
+def ours(images: np.ndarray, masks: np.ndarray, precision: Precision = "float32") -> Callable[[], float]:
     """The training step of `model.steps`, without augmentation."""
     import tensorflow as tf
 
@@ -44,19 +48,25 @@ def ours(images: np.ndarray, masks: np.ndarray) -> Callable[[], float]:
     from model.steps import make_training_step
     from pipelines.augment import AugmentOptions
 
-    model = build_network(ModelOptions(backbone=BACKBONE, activation="sigmoid", bn_momentum=0.99), CLASSES)
-    options = TrainOptions(warmup_steps=0, schedule="constant")
+    options = ModelOptions(backbone=BACKBONE, activation="sigmoid", bn_momentum=0.99)
+    model = build_network(options, CLASSES, precision=precision)
+    train = TrainOptions(warmup_steps=0, schedule="constant")
     batch = (tf.constant(images.astype(np.uint8)), tf.constant(masks))
     step = make_training_step(
         tf.distribute.get_strategy(),
         Objective(logits_model(model), cce_dice_loss, "sigmoid"),
-        build_optimizer(options, 10_000, model),
+        build_optimizer(train, 10_000, model),
         AugmentOptions(recipe="none"),
-        options,
+        train,
         ConfusionMatrix(CLASSES),
         tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in batch),
     )
     return lambda: float(step(batch, tf.constant(0)).loss)
+
+
+def bfloat16(images: np.ndarray, masks: np.ndarray) -> Callable[[], float]:
+    """Ours in mixed precision: what `model.precision` is for."""
+    return ours(images, masks, "bfloat16")
 
 
 def composed_norm(images: np.ndarray, masks: np.ndarray) -> Callable[[], float]:
@@ -108,5 +118,5 @@ if __name__ == "__main__":
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     _answer, sys.stdout = sys.stdout, sys.stderr  # the library greets on standard output
     name, *numbers = sys.argv[1:]
-    sides = {side.__name__: side for side in (ours, composed_norm, composed_adamw, library)}
+    sides = {side.__name__: side for side in (ours, bfloat16, composed_norm, composed_adamw, library)}
     serve(sides[name](*make_batch(*map(int, numbers))))
