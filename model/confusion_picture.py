@@ -21,28 +21,28 @@ def draw_confusion(confusion: np.ndarray, class_names: Sequence[str]) -> np.ndar
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    percent = 100 * confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     side = max(5.0, 0.55 * len(class_names) + 2.0)
     figure = Figure(figsize=(side + 0.6, side), dpi=110, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    picture = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    picture = axes.imshow(percent, cmap="Blues", vmin=0.0, vmax=100.0)
     ticks = range(len(class_names))
     axes.set_xticks(ticks, class_names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(ticks, class_names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("truth")
     axes.set_title(f"% of each true class, mean IoU {mean_iou(confusion):.3f}")
-    for row, column in np.argwhere(shares >= 0.005):
-        share = shares[row, column]
+    for row, column in np.argwhere(percent >= 0.5):
+        share = percent[row, column]
         axes.text(
             column,
             row,
-            f"{100 * share:.0f}",
+            f"{share:.0f}",
             ha="center",
             va="center",
             fontsize=8,
-            color="white" if share > 0.5 else "black",
+            color="white" if share > 50.0 else "black",
         )
     figure.colorbar(picture, ax=axes, shrink=0.8)
     canvas.draw()

@@ -1,12 +1,13 @@
 """TensorBoard's view of a run: curves, pictures and texts, all over the number of training steps done.
 
-tensorboard/train/        loss, miou, run/…, augmented samples, recipe and environment
-            validation/   loss, miou, iou/<class>, confusion matrix, the same validation images
+TensorBoard sorts tags by their first part and unfolds the first two: loss and mean IoU, by these names.
+
+tensorboard/train/        loss, miou, run/…, pictures/augmentation; recipe and environment as text
+            validation/   loss, miou, per_class_iou/<class>, pictures/confusion matrix, pictures/validation images
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ import tensorflow as tf
 
 from configs.loading import dump_yaml
 from model.confusion_picture import draw_confusion
-from model.environment import markdown_table
 from model.recipe import network_stride
 from model.runs import ENVIRONMENT, Run
 from model.validation_sheet import ValidationSheet
@@ -96,11 +96,13 @@ class Curves(keras.callbacks.Callback):
         tf.summary.scalar("miou", logs["val_miou"], description=MIOU)
         for name, value in zip(self._class_names, logs["val_class_iou"], strict=True):
             if np.isfinite(value):
-                tf.summary.scalar(f"iou/{name}", value, description=f"IoU of {name} over the validation split.")
+                tf.summary.scalar(
+                    f"per_class_iou/{name}", value, description=f"IoU of {name} over the validation split."
+                )
         matrix = draw_confusion(logs["val_confusion"], self._class_names)
-        tf.summary.image("confusion matrix", matrix[None], description=CONFUSION)
+        tf.summary.image("pictures/confusion matrix", matrix[None], description=CONFUSION)
         if self._sheet:
-            tf.summary.image("validation images", self._sheet.draw()[None], description=SHEET)
+            tf.summary.image("pictures/validation images", self._sheet.draw()[None], description=SHEET)
 
     def flush(self) -> dict[str, int]:
         """Write everything to disk; event file below ``tensorboard/`` → its bytes."""
@@ -128,12 +130,11 @@ class Curves(keras.callbacks.Callback):
 
 def _describe(run: Run, records: Records) -> None:
     """Write what is known before the first step: recipe, environment, augmented samples."""
-    tf.summary.text("recipe", f"```\n{dump_yaml(run.recipe)}```", step=0, description="config.yaml of the run.")
-    environment = json.loads((run.folder / ENVIRONMENT).read_text())
-    tf.summary.text("environment", markdown_table(environment), step=0, description="environment.json of the run.")
+    for name, text in (("recipe", dump_yaml(run.recipe)), ("environment", (run.folder / ENVIRONMENT).read_text())):
+        tf.summary.text(name, f"```\n{text.strip()}\n```", step=0, description=f"The run's {name}, as in its folder.")
     if run.recipe.train.pictures:
         description = f"Training images before and after augmentation, recipe {run.recipe.augment.recipe}."
-        tf.summary.image("augmentation", _augmented(run, records)[None], step=0, description=description)
+        tf.summary.image("pictures/augmentation", _augmented(run, records)[None], step=0, description=description)
 
 
 def _augmented(run: Run, records: Records) -> np.ndarray:

@@ -6,7 +6,6 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -65,14 +64,3 @@ def memory_gib() -> float | None:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (ValueError, OSError, AttributeError):  # names that this system does not have
         return None
-
-
-def markdown_table(values: Mapping[str, Any]) -> str:
-    """Two columns, a line for each key."""
-    rows = [f"| {key} | {_cell(value)} |" for key, value in values.items()]
-    return "\n".join(["| | |", "|---|---|", *rows])
-
-
-def _cell(value: Any) -> str:
-    texts = [] if value is None else value if isinstance(value, list) else [value]
-    return "<br>".join(f"`{text}`" for text in texts) or "-"

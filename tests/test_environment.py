@@ -37,15 +37,3 @@ def test_the_processors_name_is_read_where_linux_tells_it(tmp_path):
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor\t: 0\nmodel name\t: Fast CPU @ 3.00GHz: two\nprocessor\t: 1\nmodel name\t: other\n")
     assert processor_name(cpuinfo) == "Fast CPU @ 3.00GHz: two"
-
-
-def test_the_table_has_a_line_for_each_key():
-    from model.environment import markdown_table
-
-    table = markdown_table({"python": "3.11", "devices": ["/CPU:0", "/CPU:1"], "gpus": [], "tensorflow-addons": None})
-    assert table.splitlines()[2:] == [
-        "| python | `3.11` |",
-        "| devices | `/CPU:0`<br>`/CPU:1` |",
-        "| gpus | - |",
-        "| tensorflow-addons | - |",
-    ]

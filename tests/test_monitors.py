@@ -70,6 +70,22 @@ def test_the_time_left_of_a_resumed_run_counts_what_this_process_did(clock):
     assert left.seconds(28) == pytest.approx(12 * 0.5)
 
 
+def test_the_bar_tells_what_one_wants_to_know_while_waiting(clock):
+    from model.monitors import ProgressBar
+
+    progress = ProgressBar(epochs=3, images=10, batch_size=4, evaluate_every=1)  # three steps an epoch
+    progress.on_epoch_begin(1, {"batches_done": 1})
+    logs = {"loss": 0.5, "miou": 0.25, "data_wait": 0.015}
+    progress.on_train_batch_end(1, logs | {"step": 5})
+    assert "| 8/10 [" in str(progress._bar)
+    assert str(progress._bar).endswith(", loss 0.5000, mIoU 0.2500, 1.5 % waiting for data, time left unknown]")
+    take(clock, 20.0, lambda: progress.on_train_batch_end(2, logs | {"step": 6}))
+    assert "| 10/10 [" in str(progress._bar)  # the last batch is of two images
+    assert str(progress._bar).endswith(", 01:00 left]")  # three steps of 20 s
+    assert " images/s, " in str(progress._bar)
+    progress.on_train_end()
+
+
 def test_an_epochs_line_of_the_metrics_has_the_gradients_norm_when_it_is_told(tensorflow_ready, tmp_path):
     import csv
 

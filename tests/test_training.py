@@ -66,34 +66,32 @@ def test_tensorboard_has_curves_and_pictures_of_each_evaluation_over_the_steps_d
     train, validation = events(trained, "train"), events(trained, "validation")
     during = {f"run/{name}" for name in ("learning_rate", "images_per_second", "data_wait")}
     assert {"loss", "miou", *during} <= set(train.Tags()["tensors"])
-    assert {"loss", "miou", "iou/road"} <= set(validation.Tags()["tensors"])
-    for tag in ("loss", "miou", "iou/road", "confusion matrix", "validation images"):
+    assert {"loss", "miou", "per_class_iou/road"} <= set(validation.Tags()["tensors"])
+    for tag in ("loss", "miou", "per_class_iou/road", "pictures/confusion matrix", "pictures/validation images"):
         assert steps_of(validation, tag) == [3, 6]
     for tag in ("loss", "miou", *during):
         assert steps_of(train, tag) == [3, 6]
-    assert steps_of(train, "augmentation") == [0]
+    assert steps_of(train, "pictures/augmentation") == [0]
 
 
 def test_tensorboard_tells_the_recipe_and_the_environment_and_explains_each_curve(trained):
     train, validation = events(trained, "train"), events(trained, "validation")
     (recipe,), (environment,) = (train.Tensors(tag)[0].tensor_proto.string_val for tag in ("recipe", "environment"))
     assert b"batch_size: 4" in recipe
-    versions = json.loads((trained / "environment.json").read_text())
-    assert f"| tensorflow | `{versions['tensorflow']}` |".encode() in environment
+    assert (trained / "environment.json").read_bytes().strip() in environment
     for half in (train, validation):
         assert all(half.SummaryMetadata(tag).summary_description for tag in half.Tags()["tensors"])
 
 
-def test_the_bar_and_each_epochs_line_tell_what_one_wants_to_know_while_waiting(tiny_records, tmp_path, capsys):
+def test_each_epochs_line_tells_what_was_reached_and_how_long_the_rest_takes(tiny_records, tmp_path, capsys):
     from model.train import main
 
     main(["--data", str(tiny_records), "--run", str(tmp_path / "run"), *SMALL])
-    out, err = capsys.readouterr()
-    told = r"loss \d\.\d{4},? +mIoU 0\.\d{4}"
+    out = capsys.readouterr().out
+    told = r"loss \d\.\d{4}  mIoU 0\.\d{4}"
     waiting = r"\d+\.\d % waiting for data"
     assert re.search(rf"epoch +1/2  {told}  val loss .* images/s  {waiting}  \d\d:\d\d left\n", out)
     assert re.search(rf"epoch +2/2  {told}  val loss .* images/s  {waiting}  00:00 left\n", out)
-    assert re.search(rf"epoch 2/2 .* images/s, {told}, {waiting}, \d\d:\d\d left\]", err)
 
 
 def test_a_run_stopped_by_a_signal_and_resumed_ends_as_the_unbroken_one(trained, tiny_records, tmp_path, monkeypatch):
@@ -131,7 +129,7 @@ def test_curves_of_a_resumed_run_have_neither_gap_nor_overlap(trained, tiny_reco
     (copy / "checkpoints" / "best").write_text(last_step(copy).name)
     main(["--data", str(tiny_records), "--run", str(copy), "--resume", *SMALL, "--profile", "5:6"])
     train, validation = events(copy, "train"), events(copy, "validation")
-    assert steps_of(train, "loss") == steps_of(validation, "validation images") == [3, 6]
+    assert steps_of(train, "loss") == steps_of(validation, "pictures/validation images") == [3, 6]
     assert steps_of(train, "recipe") == [0]
     assert [row["step"] for row in read_rows(copy)] == ["3", "6"]
     # The profile counts the run's steps, of which this process did the last three.
