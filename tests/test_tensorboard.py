@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from configs.taxonomy import load_taxonomy
-from tests.test_training import SMALL
+from tests.runs import SMALL
 
 pytestmark = pytest.mark.slow
 
