@@ -85,3 +85,47 @@ def test_the_kernel_is_what_runs(tensorflow_ready):
     optimizer.build([variable])
     graph = tf.function(lambda: optimizer.apply([tf.ones((2, 3))], [variable])).get_concrete_function().graph
     assert "ResourceApplyAdam" in {operation.type for operation in graph.get_operations()}
+
+
+@pytest.mark.parametrize("name", ["AdamW", "SGD"])
+def test_a_factor_scales_the_update_of_its_variables_alone(tensorflow_ready, name):
+    import keras
+
+    from model import optimizer
+
+    tf = tensorflow_ready
+    variables = [keras.Variable(np.full((2, 3), 5.0, np.float32)) for _ in range(2)]
+    made = getattr(optimizer, name)(0.1, weight_decay=0.01)
+    made.build(variables)
+    made.scale_updates(variables[:1], 0.25)
+    made.apply([tf.fill((2, 3), 0.5)] * 2, variables)
+    first, second = (5.0 - variable.numpy() for variable in variables)
+    assert (second > 0.01).all()
+    np.testing.assert_allclose(first, 0.25 * second, rtol=1e-4)
+
+
+def test_decay_of_sgd_is_part_of_the_momentum(tensorflow_ready):
+    """Two steps of v = 0.9 v - 0.1 (g + 0.2 w), w += v, worked by hand."""
+    import keras
+
+    from model.optimizer import SGD
+
+    variable, weight, velocity = keras.Variable(np.full((2, 3), 1.0, np.float32)), 1.0, 0.0
+    optimizer = SGD(0.1, momentum=0.9, weight_decay=0.2)
+    optimizer.build([variable])
+    for gradient in (0.5, -0.25):
+        optimizer.apply([tensorflow_ready.fill((2, 3), gradient)], [variable])
+        velocity = 0.9 * velocity - 0.1 * (gradient + 0.2 * weight)
+        weight += velocity
+    np.testing.assert_allclose(variable.numpy(), weight, rtol=1e-6)
+
+
+def test_the_encoder_is_what_lies_below_the_end_of_its_resnet(tensorflow_ready):
+    from model.recipe import ModelOptions, build_network, encoder_variables
+
+    network = build_network(ModelOptions(backbone="resnet18", decoder_filters=(8, 8, 8, 4, 4)), 3)
+    encoder = {variable.path for variable in encoder_variables(network)}
+    others = {variable.path for variable in network.trainable_variables} - encoder
+    assert len(encoder) > 50
+    assert {path.split("/")[0].split("_")[0] for path in others} == {"decoder", "final"}
+    assert not any(path.startswith("bn_data") for path in encoder)  # the input's offset is not trained
