@@ -87,12 +87,13 @@ class ProgressBar(keras.callbacks.Callback):
         super().__init__()
         self._epochs, self._images, self._batch_size = epochs, images, batch_size
         self._time_left = TimeLeft(epochs, -(-images // batch_size), evaluate_every)
+        self._bar: Any = None  # tqdm's, of the epoch that is running
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Start the epoch's bar, where the epoch is when it is resumed."""
         done = int((logs or {}).get("batches_done", 0)) * self._batch_size
         name = f"epoch {epoch + 1}/{self._epochs}"
-        self._bar: tqdm = progress_bar(self._images, " images", name, initial=done, bar_format=BAR)
+        self._bar = progress_bar(self._images, " images", name, initial=done, bar_format=BAR)
         self._time_left.begin_epoch(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -117,8 +118,9 @@ class ProgressBar(keras.callbacks.Callback):
         )
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Leave the bar of an epoch that was broken off where it is."""
-        self._bar.close()
+        """Leave the bar of an epoch that was broken off where it is; a run that was done before has none."""
+        if self._bar is not None:
+            self._bar.close()
 
     def _left(self, logs: Mapping[str, Any]) -> str:
         seconds = self._time_left.seconds(int(logs["step"]))

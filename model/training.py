@@ -149,7 +149,7 @@ class _Training:
         self.callbacks.on_epoch_begin(self.state.epoch, {"batches_done": first})
         batches = Waiting(self.batches)
         # At most a hundred times an epoch, each time at the same step on all workers: reading adds up their counts.
-        miou, miou_every = mean_iou(self.learner.confusion.counts()), max(1, self.batches_per_epoch // 100)
+        miou, miou_every = mean_iou(self.learner.confusion.counts()), -(-self.batches_per_epoch // 100)
         for batch in batches:
             self.callbacks.on_train_batch_begin(self.state.batches, {"step": self.state.step})
             self._note(self.step(batch, tf.constant(self.state.step, tf.int32)))

@@ -86,6 +86,13 @@ def test_the_bar_tells_what_one_wants_to_know_while_waiting(clock):
     progress.on_train_end()
 
 
+def test_a_run_that_has_no_epoch_left_ends_without_a_bar(tensorflow_ready, capsys):
+    from model.monitors import ProgressBar
+
+    ProgressBar(epochs=3, images=10, batch_size=4, evaluate_every=1).on_train_end()
+    assert capsys.readouterr() == ("", "")
+
+
 def test_an_epochs_line_of_the_metrics_has_the_gradients_norm_when_it_is_told(tensorflow_ready, tmp_path):
     import csv
 
