@@ -101,7 +101,7 @@ class TrainOptions(Config):
     """Momentum of a moving average of the weights, which is then what is evaluated and exported; 0.999, say."""
     warmup_steps: int = Field(default=100, ge=0)
     precision: Precision = "float32"
-    """Of the convolutions while training; ``bfloat16`` pays on GPUs and on CPUs with AMX (model/precision.py)."""
+    """Of the convolutions while training; ``auto`` takes what pays on this machine (model/precision.py)."""
     schedule: Curve = "cosine"
     """After the warm-up: ``cosine`` or ``poly`` down to 0 at the last step, or ``constant``."""
     loss: tuple[LossTerm, ...] = (CceDiceTerm(name="cce_dice_loss"),)

@@ -93,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         from configs.loading import load_config
         from model.lr_find import find_learning_rate
+        from model.precision import chosen
         from model.profiling import check_profiled
         from model.recipe import DEFAULT_RECIPE, Recipe, build_loss, fetch_encoder_weights, network_stride
         from model.runs import choose_folder, create_run
@@ -127,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if workers.first:
             create_run(folder, recipe, records.manifest)
     say(
-        f"{recipe.model.title}, {records.count(recipe.data.train_split)} training images at {height}x{width}, "
+        f"{recipe.model.title} in {chosen(recipe.train.precision)}, {records.count(recipe.data.train_split)} training images at {height}x{width}, "
         f"{strategy.num_replicas_in_sync} replica(s) on {', '.join(devices_of(strategy))}"
         + (f" of worker {workers.number + 1} of {workers.total}" if workers.total > 1 else "")
         + f", run {folder}"
