@@ -128,7 +128,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if workers.first:
             create_run(folder, recipe, records.manifest)
     say(
-        f"{recipe.model.title} in {chosen(recipe.train.precision)}, {records.count(recipe.data.train_split)} training images at {height}x{width}, "
+        f"{recipe.model.title} in {chosen(recipe.train.precision)}, "
+        f"{records.count(recipe.data.train_split)} training images at {height}x{width}, "
         f"{strategy.num_replicas_in_sync} replica(s) on {', '.join(devices_of(strategy))}"
         + (f" of worker {workers.number + 1} of {workers.total}" if workers.total > 1 else "")
         + f", run {folder}"
