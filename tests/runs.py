@@ -11,6 +11,7 @@ SMALL = [
     *("--set", "model.backbone=resnet18", "--set", "model.decoder_filters=[8,8,8,8,8]"),
     *("--set", "data.size=null", "--set", "train.epochs=2", "--set", "train.batch_size=4"),
     *("--set", "train.warmup_steps=2", "--set", "train.pictures=2", "--set", "train.evaluate_every=1"),
+    *("--set", "train.precision=float32"),
 ]
 """Of `tiny_records` a run of two epochs of three steps."""
 

@@ -189,9 +189,9 @@ def test_a_recipes_own_keys_override_the_named_ones():
 def test_the_demo_and_camvid_recipes_get_no_more_than_they_name():
     from model.recipe import Recipe
 
-    for name, base in (("demo", "light"), ("camvid_unet", "none")):
+    for name, base, gamma in (("demo", "light", 0.0), ("camvid_unet", "none", 0.15)):
         options = load_config(Recipe, Path("configs") / f"{name}.yaml").augment
-        assert (options.recipe, options.ops, options.gamma, options.flip_vertical) == (base, (), 0.0, 0.0)
+        assert (options.recipe, options.ops, options.gamma, options.flip_vertical) == (base, (), gamma, 0.0)
 
 
 def test_options_come_back_from_the_yaml_that_a_run_keeps(tmp_path):

@@ -83,7 +83,9 @@ def test_the_table_names_layers_parameters_and_operations(capsys):
     from model.summary import main
 
     unet = ["--config", str(REPOSITORY / "configs" / "camvid_unet.yaml")]
-    main([*unet, "--set", "model.name=canet", "--classes", "21", "--size", "60x100"])
+    main(
+        [*unet, "--set", "model.name=canet", "--set", "model.backbone=resnet34", "--classes", "21", "--size", "60x100"]
+    )
     printed = capsys.readouterr().out
     assert "canet resnet34, 21 classes, image 64x104" in printed  # multiples of 8
     assert re.search(r"final_conv +Conv2D +16x26x21 +5,397 +4\.48\n", printed)  # 16·26·21·(2·256 + 1)
