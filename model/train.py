@@ -117,7 +117,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     height, width = make_fitting(records.manifest, recipe.data, network_stride(recipe.model)).canvas
     workers = Workers.of(strategy)
-    folder = choose_folder(recipe.name, options.run, options.resume, options.overwrite or not workers.first)
+    # The folder is the first worker's to judge; the others may find it half made.
+    folder = (
+        choose_folder(recipe.name, options.run, options.resume, options.overwrite) if workers.first else options.run
+    )
     run, checkpoint = _find_run(folder, recipe, records.manifest, options.resume)
     if options.profile:
         steps_per_epoch = -(-records.count(recipe.data.train_split) // recipe.train.batch_size)

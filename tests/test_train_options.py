@@ -33,6 +33,7 @@ ALL_AT_ONCE = (
 )
 
 
+@pytest.mark.slow
 def test_all_at_once_stopped_in_mid_epoch_and_resumed_ends_as_the_unbroken_run(run, monkeypatch):
     """Average, momentum and loss scale are in the checkpoint, and what is evaluated is the average."""
     from model.evaluate import main as evaluate
@@ -117,6 +118,7 @@ def test_a_loss_that_is_not_finite_names_step_keys_and_last_good_checkpoint(run,
     assert found[3] == "none yet" or "step-" in found[3]
 
 
+@pytest.mark.slow
 def test_one_batch_alone_is_learnt(run):
     settings = ["train.epochs=12", "train.learning_rate=0.003", "train.schedule=constant", "train.evaluate_every=12"]
     rows = read_rows(run(*settings, flags=["--overfit-one-batch"]))
@@ -125,7 +127,7 @@ def test_one_batch_alone_is_learnt(run):
     assert float(rows[-1]["miou"]) > float(rows[0]["miou"])
 
 
-@pytest.mark.parametrize("file", ["model.weights.h5", "state.json"])
+@pytest.mark.parametrize("file", ["model.weights.h5", pytest.param("state.json", marks=pytest.mark.slow)])
 def test_a_damaged_checkpoint_is_skipped_and_said(run, capsys, file):
     folder = run()
     expected = weights(last_step(folder))
