@@ -143,7 +143,7 @@ def build_network(
     for layer in network.layers:
         if layer.name == INPUT_NORMALIZATION:
             # Three numbers that the next normalisation makes up for, and whose gradient is that of the whole image
-            # through the largest convolution: an eighth of a step.
+            # through the largest convolution.
             layer.beta.trainable = False
     return network
 
