@@ -164,6 +164,8 @@ def _find_run(folder: Path, recipe: Recipe, manifest: Manifest, resume: bool) ->
         checkpoint, damaged = last_checkpoint(run.checkpoints)
         for unusable, reason in damaged:
             say(f"--resume: {unusable} cannot be used ({reason}); going back to the one before")
+        if damaged and checkpoint is None:  # starting again would remove what may still be mended
+            raise UserError(f"--resume: all checkpoints in {run.checkpoints} are damaged; start again with --overwrite")
     if checkpoint is None:
         say(f"--resume: no checkpoint in {folder} yet; starting from the beginning")
     return run, checkpoint
