@@ -46,9 +46,10 @@ def find_learning_rate(recipe: Recipe, records: Records, strategy: tf.distribute
     Raises:
       RunError: the loss never fell.
     """
-    points = smoothed(islice(_losses(recipe, records, strategy), STEPS))
-    for line in table(points):
-        say(line)
+    points = smoothed(islice(_losses(recipe, records, strategy), STEPS))  # the same ones on all workers
+    if Workers.of(strategy).first:
+        for line in table(points):
+            say(line)
     return steepest(points)
 
 

@@ -11,6 +11,7 @@ Writes a run folder: recipe, checkpoints, TensorBoard, metrics.csv. Ctrl-C saves
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -29,9 +30,12 @@ from configs.commands import (
 from configs.memory import keep_freed_memory
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from model.checkpoints import Checkpoint
     from model.recipe import Recipe
     from model.runs import Run
+    from pipelines.dataset import Records
     from pipelines.manifest import Manifest
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
@@ -85,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = build_parser().parse_args(argv)
     if options.resume and options.overwrite:
         raise UserError("--resume and --overwrite: choose one")
-    if options.strategy == "multi_worker" and not options.run:
+    if options.strategy == "multi_worker" and not (options.run or options.lr_find):
         raise UserError("--strategy multi_worker: name the run's folder, which all workers must see, by --run")
     # TensorFlow takes seconds to load: a mistyped flag is told before.
     with quiet_start():
@@ -93,14 +97,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         from configs.loading import load_config
         from model.lr_find import find_learning_rate
-        from model.precision import chosen
-        from model.profiling import check_profiled
-        from model.recipe import DEFAULT_RECIPE, Recipe, build_loss, fetch_encoder_weights, network_stride
-        from model.runs import choose_folder, create_run
-        from model.training import train
-        from model.workers import Workers, devices_of, make_strategy
+        from model.recipe import DEFAULT_RECIPE, Recipe
+        from model.workers import make_strategy
         from pipelines.dataset import open_records
-        from pipelines.input import make_fitting
 
         keep_freed_memory()
         strategy = make_strategy(options.strategy, options.logical_devices)
@@ -114,38 +113,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.lr_find:
         rate = find_learning_rate(recipe, records, strategy)
         say(f"the loss fell fastest at {rate:.1e}; try --set train.learning_rate={rate:.1e}")
-        return
-    height, width = make_fitting(records.manifest, recipe.data, network_stride(recipe.model)).canvas
-    workers = Workers.of(strategy)
+    else:
+        _train(options, recipe, records, strategy)
+
+
+def _train(options: Namespace, recipe: Recipe, records: Records, strategy: tf.distribute.Strategy) -> None:
+    """Make the run's folder, or find where it goes on, and train to the end."""
+    from model.profiling import check_profiled
+    from model.recipe import fetch_encoder_weights
+    from model.runs import choose_folder, create_run
+    from model.training import train
+    from model.workers import Workers
+
+    first = Workers.of(strategy).first
     # The folder is the first worker's to judge; the others may find it half made.
-    folder = (
-        choose_folder(recipe.name, options.run, options.resume, options.overwrite) if workers.first else options.run
-    )
+    folder = choose_folder(recipe.name, options.run, options.resume, options.overwrite) if first else options.run
     run, checkpoint = _find_run(folder, recipe, records.manifest, options.resume)
     if options.profile:
         steps_per_epoch = -(-records.count(recipe.data.train_split) // recipe.train.batch_size)
         done = checkpoint.state.step if checkpoint else 0
         check_profiled(options.profile, done, recipe.train.epochs * steps_per_epoch)
+    _announce(run, records, strategy, checkpoint)
     if not checkpoint:
         fetch_encoder_weights(recipe.model)
-        if workers.first:
+        if first:
             create_run(folder, recipe, records.manifest)
-    say(
-        f"{recipe.model.title} in {chosen(recipe.train.precision)}, "
-        f"{records.count(recipe.data.train_split)} training images at {height}x{width}, "
-        f"{strategy.num_replicas_in_sync} replica(s) on {', '.join(devices_of(strategy))}"
-        + (f" of worker {workers.number + 1} of {workers.total}" if workers.total > 1 else "")
-        + f", run {folder}"
-        + (f", from step {checkpoint.state.step}" if checkpoint else "")
-    )
-    if build_loss(recipe.train, records.manifest).per_replica and strategy.num_replicas_in_sync > 1:
-        say(
-            "note: lovasz_softmax sorts pixels, and an order cannot be summed: each replica sorts its own, so the "
-            "loss depends on the number of replicas, as no other loss does"
-        )
-    with native_stderr_to(folder / "train.log") if workers.first else nullcontext():
+    with native_stderr_to(folder / "train.log") if first else nullcontext():
         best = train(run, records, strategy, checkpoint, options.profile, options.overfit_one_batch)
-    if workers.first:
+    if first:
         say(f"best validation mIoU {best:.4f}; score it with: python -m model.evaluate --run {folder} --split val")
         say(f"watch the curves with: tensorboard --logdir {folder.parent}")
 
@@ -169,6 +164,30 @@ def _find_run(folder: Path, recipe: Recipe, manifest: Manifest, resume: bool) ->
     if checkpoint is None:
         say(f"--resume: no checkpoint in {folder} yet; starting from the beginning")
     return run, checkpoint
+
+
+def _announce(run: Run, records: Records, strategy: tf.distribute.Strategy, checkpoint: Checkpoint | None) -> None:
+    """Say what is trained where; a recipe that does not fit its records is told here, before anything is written."""
+    from model.precision import chosen
+    from model.recipe import build_loss, network_stride
+    from model.workers import Workers, devices_of
+    from pipelines.input import make_fitting
+
+    recipe, workers = run.recipe, Workers.of(strategy)
+    height, width = make_fitting(run.manifest, recipe.data, network_stride(recipe.model)).canvas
+    say(
+        f"{recipe.model.title} in {chosen(recipe.train.precision)}, "
+        f"{records.count(recipe.data.train_split)} training images at {height}x{width}, "
+        f"{strategy.num_replicas_in_sync} replica(s) on {', '.join(devices_of(strategy))}"
+        + (f" of worker {workers.number + 1} of {workers.total}" if workers.total > 1 else "")
+        + f", run {run.folder}"
+        + (f", from step {checkpoint.state.step}" if checkpoint else "")
+    )
+    if build_loss(recipe.train, run.manifest).per_replica and strategy.num_replicas_in_sync > 1:
+        say(
+            "note: lovasz_softmax sorts pixels, and an order cannot be summed: each replica sorts its own, so the "
+            "loss depends on the number of replicas, as no other loss does"
+        )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
+from signal import Signals
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +17,21 @@ SMALL = [
     *("--set", "train.precision=float32"),
 ]
 """Of `tiny_records` a run of two epochs of three steps."""
+
+
+def signal_after(monkeypatch: Any, steps: int, number: Signals) -> None:
+    """Send this process a signal when it has trained for so many steps; ``monkeypatch.undo()`` ends it."""
+    from model.monitors import ProgressBar
+
+    on_batch, done = ProgressBar.on_train_batch_end, []
+
+    def counted(self: ProgressBar, batch: int, logs: Any = None) -> None:
+        on_batch(self, batch, logs)
+        done.append(batch)
+        if len(done) == steps:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(ProgressBar, "on_train_batch_end", counted)
 
 
 def weights(folder: Path, name: str = "model.weights.h5") -> dict[str, np.ndarray]:

@@ -1,15 +1,14 @@
 """Options of training, each on a real small run: what they do to the run, its checkpoints and its score."""
 
 import json
-import os
 import re
 import signal
 
 import numpy as np
 import pytest
 
-from configs.commands import RunError, Stopped
-from tests.runs import SMALL, last_step, read_rows, weights
+from configs.commands import RunError, Stopped, UserError
+from tests.runs import SMALL, last_step, read_rows, signal_after, weights
 
 
 @pytest.fixture
@@ -37,18 +36,9 @@ ALL_AT_ONCE = (
 def test_all_at_once_stopped_in_mid_epoch_and_resumed_ends_as_the_unbroken_run(run, monkeypatch):
     """Average, momentum and loss scale are in the checkpoint, and what is evaluated is the average."""
     from model.evaluate import main as evaluate
-    from model.monitors import ProgressBar
 
     whole = run(*ALL_AT_ONCE, name="whole")
-    on_batch, steps = ProgressBar.on_train_batch_end, []
-
-    def stop_after_the_second(self, batch, logs=None):
-        on_batch(self, batch, logs)
-        steps.append(batch)
-        if len(steps) == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(ProgressBar, "on_train_batch_end", stop_after_the_second)
+    signal_after(monkeypatch, 2, signal.SIGINT)
     with pytest.raises(Stopped, match="signal 2 after step 2"):
         run(*ALL_AT_ONCE, name="broken")
     monkeypatch.undo()
@@ -142,3 +132,14 @@ def test_a_damaged_checkpoint_is_skipped_and_said(run, capsys, file):
     assert last_step(folder).name == "step-00000006"
     for path, value in weights(last_step(folder)).items():
         np.testing.assert_allclose(value, expected[path], rtol=1e-4, atol=1e-5, err_msg=path)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_left_as_it_is(run):
+    """They may still be mended; to start again over them takes a word of the user's."""
+    folder = run("train.epochs=1")
+    for checkpoint in (folder / "checkpoints").glob("step-*"):
+        (checkpoint / "model.weights.h5").write_bytes(b"no weights")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=r"all checkpoints in .* are damaged; start again with --overwrite"):
+        run("train.epochs=1", flags=["--resume"])
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -1,7 +1,6 @@
 """The road from records to masks: train, resume, evaluate, predict, as a person runs them."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -11,7 +10,7 @@ import pytest
 from PIL import Image
 
 from configs.commands import Stopped, UserError, run_command
-from tests.runs import SMALL, last_step, read_rows, weights
+from tests.runs import SMALL, last_step, read_rows, signal_after, weights
 
 
 @pytest.fixture(scope="module")
@@ -95,19 +94,10 @@ def test_each_epochs_line_tells_what_was_reached_and_how_long_the_rest_takes(tin
 
 
 def test_a_run_stopped_by_a_signal_and_resumed_ends_as_the_unbroken_one(trained, tiny_records, tmp_path, monkeypatch):
-    from model.monitors import ProgressBar
     from model.train import main
 
-    folder, steps = tmp_path / "broken", []
-    on_batch = ProgressBar.on_train_batch_end
-
-    def stop_after_the_fifth(self, batch, logs=None):
-        on_batch(self, batch, logs)
-        steps.append(batch)
-        if len(steps) == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(ProgressBar, "on_train_batch_end", stop_after_the_fifth)
+    folder = tmp_path / "broken"
+    signal_after(monkeypatch, 5, signal.SIGTERM)
     with pytest.raises(Stopped, match=r"signal 15 after step 5; saved in .*--resume"):
         main(["--data", str(tiny_records), "--run", str(folder), *SMALL])
     monkeypatch.undo()
@@ -231,6 +221,15 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(trained, tiny_records, caps
     error = capsys.readouterr().err
     assert len(error.strip().splitlines()) == 1
     assert re.search(message, error) or message in error
+
+
+def test_a_recipe_that_does_not_fit_its_records_leaves_no_folder(tiny_records, tmp_path):
+    from model.train import main
+
+    loss = "train.loss=[{name: cross_entropy, class_weights: [1, 2]}]"
+    with pytest.raises(UserError, match="cross_entropy has 2 class_weights, the records have"):
+        main(["--data", str(tiny_records), "--run", str(tmp_path / "run"), *SMALL, "--set", loss])
+    assert not (tmp_path / "run").exists()
 
 
 def test_missing_records_name_the_command_that_makes_them(tensorflow_ready, tmp_path):
