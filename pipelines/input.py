@@ -149,6 +149,7 @@ def training_batches(
         .batch(worker_share(batch_size, replicas, workers))
         .apply(lambda batches: split_batches(batches, replicas))
         .prefetch(2 * replicas)
+        .with_options(_untuned())
     )
 
 
@@ -186,7 +187,7 @@ def evaluation_batches(
     numbers = tf.data.Dataset.from_tensor_slices(places)
     examples = _read(reader, numbers, lambda place: place.numbers).map(example, num_parallel_calls=tf.data.AUTOTUNE)
     if sizes > 1 and workers > 1:
-        return examples.batch(1).prefetch(2 * replicas)
+        return examples.batch(1).prefetch(2 * replicas).with_options(_untuned())
     batches = examples.batch(worker_share(batch_size, replicas, workers))
     if by_size:
         batches = examples.group_by_window(
@@ -196,7 +197,11 @@ def evaluation_batches(
             reduce_func=lambda _, window: window.batch(batch_size),
             window_size=batch_size,
         )
-    return batches.apply(lambda batches: split_batches(batches, replicas)).prefetch(2 * replicas)
+    return (
+        batches.apply(lambda batches: split_batches(batches, replicas))
+        .prefetch(2 * replicas)
+        .with_options(_untuned())
+    )
 
 
 def split_batches(batches: tf.data.Dataset, replicas: int) -> tf.data.Dataset:
@@ -222,6 +227,17 @@ def split_batches(batches: tf.data.Dataset, replicas: int) -> tf.data.Dataset:
     return split.map(
         lambda images, masks: (tf.ensure_shape(images, image_spec.shape), tf.ensure_shape(masks, mask_spec.shape))
     )
+
+
+def _untuned() -> tf.data.Options:
+    """Leave the numbers of threads at what AUTOTUNE begins with, those of the processor.
+
+    The thread that would tune them sleeps for longer and longer, up to a minute. In TensorFlow 2.21 the end of an
+    iteration waits for it, and in one of three it is not woken: of epochs of a minute that is a third of the time.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 def _read(
