@@ -23,6 +23,7 @@ from pathlib import Path
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_jobs.formats import FORMAT_NAMES
 from beam_jobs.inspect_records import class_table, split_table
 from beam_jobs.lock import locked
 from beam_jobs.options import BuildOptions
@@ -47,14 +48,15 @@ from pipelines.files import remove_temporary_files, remove_tree
 from pipelines.manifest import FILE_NAME, read_manifest
 
 SAMPLE_FOLDER = Path("data/sample")
+FINALIZE = "Check the shards of a build whose driver was stopped while the job went on, and write the manifest."
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and build, or finalize."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["finalize"]:
-        parser = ArgumentParser(prog="python -m beam_jobs.build_records finalize", description=finalize.__doc__)
-        parser.add_argument("folder", metavar="DIR")
+        parser = ArgumentParser(prog="python -m beam_jobs.build_records finalize", description=FINALIZE)
+        parser.add_argument("folder", metavar="DIR", help="the --output of that build")
         folder = as_location(parser.parse_args(arguments[1:]).folder)
         summarize(finalize(folder), folder)
         return
@@ -77,10 +79,15 @@ def build_parser() -> ArgumentParser:
         "--workers", type=int, metavar="N", help="processes of the DirectRunner (default: one for every core)"
     )
     parser.add_argument(
-        "--shards", type=int, metavar="N", help="shards per split (default: about one for every 64 images)"
+        "--shards",
+        type=int,
+        metavar="N",
+        help="shards per split (default: a power of two, about one for every 64 images)",
     )
     parser.add_argument("--resize", type=parse_size, metavar="HxW", help="store images and masks at this size")
-    parser.add_argument("--format", help="of the annotations (default: auto, by their content)")
+    parser.add_argument(
+        "--format", help=f"of the annotations: {', '.join(FORMAT_NAMES)} (default: auto, by their content)"
+    )
     parser.add_argument(
         "--unknown-labels",
         choices=["error", "ignore", "skip"],

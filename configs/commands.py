@@ -90,9 +90,14 @@ def parse_steps(text: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def add_config_flags(parser: argparse.ArgumentParser) -> None:
-    """The two flags by which every configurable command is configured."""
-    parser.add_argument("--config", type=Path, metavar="YAML", help="recipe; what it does not name keeps its default")
+def add_config_flags(parser: argparse.ArgumentParser, default: str = "none") -> None:
+    """The two flags by which every configurable command is configured; ``default`` tells the recipe without them."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="YAML",
+        help=f"recipe (default: {default}); what it does not name keeps its own default",
+    )
     parser.add_argument(
         "--set",
         action="append",

@@ -1,4 +1,4 @@
-"""The compact CANET of the course that the mission's article belongs to: 287,533 parameters for 21 classes.
+"""The compact CANET of the article's course: 287,533 parameters for 21 classes (`python -m model.summary`).
 
 A small encoder of its own, three context flows, and a global convolutional network as decoder. Unlike the
 course's, its class scores are not rectified: a rectifier there leaves classes with a negative score

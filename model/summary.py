@@ -1,6 +1,6 @@
 """What a recipe's network is made of: layers, parameters, operations and activations at an image size.
 
-    python -m model.summary --config configs/camvid_unet.yaml --set model.name=canet --size 512x512
+    python -m model.summary --config configs/idd21_canet.yaml --classes 21 --size 512x512
 
 Operations are of one image through the network that is evaluated, without an auxiliary head. A
 multiplication with its addition counts as two, an addition of a bias as one. Exactly counted are convolutions
@@ -46,7 +46,7 @@ class Row(NamedTuple):
 def build_parser() -> ArgumentParser:
     """The command's flags."""
     parser = ArgumentParser(prog="python -m model.summary", description=__doc__)
-    add_config_flags(parser)
+    add_config_flags(parser, "configs/demo.yaml")
     parser.add_argument("--size", type=parse_size, default=(512, 512), metavar="HxW", help="default: 512x512")
     parser.add_argument("--classes", type=int, metavar="N", help="default: as many as the recipe's records have")
     return parser

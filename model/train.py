@@ -44,8 +44,8 @@ STRATEGIES = ("none", "mirrored", "multi_worker")
 def build_parser() -> ArgumentParser:
     """The flags that people type every day; all other options go through ``--set``."""
     parser = ArgumentParser(prog="python -m model.train", description=__doc__)
-    add_config_flags(parser)
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of records (default: data/records)")
+    add_config_flags(parser, "configs/demo.yaml; with --run and --resume the run's own")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of records (default: the recipe's)")
     parser.add_argument(
         "--run", type=Path, metavar="DIR", help="folder of the run (default: runs/NAME, the next free one)"
     )
@@ -53,7 +53,8 @@ def build_parser() -> ArgumentParser:
         "--strategy",
         choices=STRATEGIES,
         default="none",
-        help="mirrored: all GPUs, or the logical CPU devices; multi_worker: those of all processes in TF_CONFIG",
+        help="none (default): one device; mirrored: all GPUs, or the logical CPU devices; multi_worker: those of all "
+        "processes in TF_CONFIG",
     )
     parser.add_argument(
         "--logical-devices", type=int, metavar="N", help="split the CPU into N devices, to try mirrored without GPUs"
@@ -66,7 +67,7 @@ def build_parser() -> ArgumentParser:
         "--profile",
         type=parse_steps,
         metavar="A:B",
-        help="TensorBoard profile of the run's steps A to B; pip install tensorboard-plugin-profile shows it",
+        help="TensorBoard profile of the run's steps A to B; to see it: pip install tensorboard-plugin-profile",
     )
     parser.add_argument(
         "--deterministic", action="store_true", help="the same bits each time, on GPUs too; slower there"
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         from configs.loading import load_config
         from model.lr_find import find_learning_rate
-        from model.recipe import DEFAULT_RECIPE, Recipe
+        from model.recipe import Recipe
         from model.workers import make_strategy
         from pipelines.dataset import open_records
 
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         strategy = make_strategy(options.strategy, options.logical_devices)
         if options.deterministic:
             tf.config.experimental.enable_op_determinism()
-    recipe = load_config(Recipe, options.config or DEFAULT_RECIPE, options.overrides, {"data.records": options.data})
+    recipe = load_config(Recipe, _recipe_file(options), options.overrides, {"data.records": options.data})
     records = open_records(recipe.data.records, recipe.data.verify)
     for split in (recipe.data.train_split, recipe.data.val_split):
         if not records.count(split):
@@ -115,6 +116,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         say(f"the loss fell fastest at {rate:.1e}; try --set train.learning_rate={rate:.1e}")
     else:
         _train(options, recipe, records, strategy)
+
+
+def _recipe_file(options: Namespace) -> Path:
+    """The recipe that the user names, that of the run that goes on, or the demo's."""
+    from model.recipe import DEFAULT_RECIPE
+    from model.runs import CONFIG
+
+    own = options.run / CONFIG if options.resume and options.run else None
+    return options.config or (own if own and own.is_file() else DEFAULT_RECIPE)
 
 
 def _train(options: Namespace, recipe: Recipe, records: Records, strategy: tf.distribute.Strategy) -> None:

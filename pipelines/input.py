@@ -198,9 +198,7 @@ def evaluation_batches(
             window_size=batch_size,
         )
     return (
-        batches.apply(lambda batches: split_batches(batches, replicas))
-        .prefetch(2 * replicas)
-        .with_options(_untuned())
+        batches.apply(lambda batches: split_batches(batches, replicas)).prefetch(2 * replicas).with_options(_untuned())
     )
 
 
@@ -233,7 +231,7 @@ def _untuned() -> tf.data.Options:
     """Leave the numbers of threads at what AUTOTUNE begins with, those of the processor.
 
     The thread that would tune them sleeps for longer and longer, up to a minute. In TensorFlow 2.21 the end of an
-    iteration waits for it, and in one of three it is not woken: of epochs of a minute that is a third of the time.
+    iteration waits for it, and often does not wake it (tests/bench_input.py); an epoch can wait for half a minute.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

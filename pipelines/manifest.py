@@ -125,7 +125,8 @@ def read_manifest(folder: Path) -> Manifest:
     except FileNotFoundError:
         raise UserError(
             f"{folder}: no records here ({FILE_NAME} is missing); build them with "
-            f"python -m beam_jobs.build_records --output {folder}"
+            f"python -m beam_jobs.build_records --input DIR --output {folder} --set taxonomy=NAME, "
+            "or by the build recipe that this recipe's header names"
         ) from None
     except (OSError, ValueError, AttributeError, RecursionError, ValidationError) as error:
         raise UserError(

@@ -31,7 +31,7 @@ def build_parser() -> ArgumentParser:
     """The flags of this command."""
     parser = ArgumentParser(prog="python -m pipelines.preview", description=__doc__)
     add_config_flags(parser)
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of records (default: data/records)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of records (default: the recipe's)")
     parser.add_argument("--output", type=Path, default=Path("preview.png"), metavar="PNG", help="default: preview.png")
     parser.add_argument("--samples", type=int, default=6, metavar="N", help="images on the sheet (default: 6)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="as train.seed (default: 1)")

@@ -38,6 +38,7 @@ SCENES = 200
 SIZE, BATCH = (512, 512), 8
 PEER_IMAGES = 80
 REPEATS = 5
+ENDINGS = 20
 PEER = "tests/bench_peer_input.py"
 
 
@@ -120,6 +121,29 @@ def first_batch_ms(records: Records, skip_batches: int) -> float:
     return 1e3 * (time.perf_counter() - started)
 
 
+def seconds_to_end(batches: tf.data.Dataset) -> float:
+    """Mean seconds that an iteration of some seconds takes to end after its last batch."""
+    took = []
+    for _ in range(ENDINGS):
+        iterator = iter(batches)
+        for _ in iterator:
+            pass
+        started = time.perf_counter()
+        del iterator
+        took.append(time.perf_counter() - started)
+    return statistics.mean(took)
+
+
+def measure_endings(report: Report, records: Records) -> None:
+    """What the end of an epoch costs with tf.data's tuning thread, and as `training_batches` has it."""
+    how = {"batch_size": BATCH, "stride": 32, "seed": 1}
+    ours = training_batches(records, DataOptions(), lambda: (0, 0), **how).repeat(4)
+    tuning = tf.data.Options()
+    tuning.autotune.enabled = True
+    for what, batches in (("tuned by tf.data", ours.with_options(tuning)), ("ours", ours)):
+        report.row(f"end of an epoch, {what}: {1e3 * seconds_to_end(batches):.0f} ms, mean of {ENDINGS}", "", "")
+
+
 def measure(report: Report, folder: Path, peer: Path) -> None:
     """All figures of the loader."""
     full, small = make_records(folder)
@@ -147,6 +171,7 @@ def measure(report: Report, folder: Path, peer: Path) -> None:
     for skip in (0, SCENES // BATCH - 1):
         took = statistics.median(first_batch_ms(full, skip) for _ in range(REPEATS))
         report.row(f"1080p: {took:.0f} ms to the first batch, {skip * BATCH} records passed over", "", "")
+    measure_endings(report, small)
     report.bar(Bar("input_vs_article", ours / article, 20.0))
     report.bar(Bar("input_vs_decoding", ours / bare, 0.9))
 

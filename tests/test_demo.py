@@ -9,7 +9,7 @@ from PIL import Image
 pytestmark = pytest.mark.slow
 
 
-def test_the_missions_commands_reach_the_demos_score_on_a_fresh_folder(run_cli, tmp_path):
+def test_the_readmes_commands_reach_the_demos_score_on_a_fresh_folder(run_cli, tmp_path):
     built = run_cli("beam_jobs.build_records", "--runner", "DirectRunner", cwd=tmp_path)
     assert built.returncode == 0, built.stderr
     assert "no --input: using the sample data set in data/sample" in built.stdout

@@ -118,6 +118,20 @@ def test_one_data_set_serves_all_epochs(records):
     assert rounds[2] == rounds[1][2:]
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_no_iteration_ends_by_waiting_for_the_thread_that_tunes_it(records, replicas):
+    """That thread sleeps up to a minute, and is not always woken; nothing is left to be tuned by it."""
+    from pipelines.input import DataOptions, evaluation_batches, make_fitting, training_batches
+
+    how = {"batch_size": 4, "replicas": replicas}
+    fitting = make_fitting(records.manifest, DataOptions(), 32)
+    for workers in (1, 2):
+        training = training_batches(records, DataOptions(), lambda: (0, 0), stride=32, seed=1, workers=workers, **how)
+        scoring = evaluation_batches(records, "val", fitting, workers=workers, **how)
+        for given in (training, scoring):
+            assert given.options().autotune.enabled is False
+
+
 def test_a_worker_reads_only_its_own_records(records, monkeypatch):
     from pipelines.dataset import RecordReader
 

@@ -101,7 +101,7 @@ def test_a_run_stopped_by_a_signal_and_resumed_ends_as_the_unbroken_one(trained,
     with pytest.raises(Stopped, match=r"signal 15 after step 5; saved in .*--resume"):
         main(["--data", str(tiny_records), "--run", str(folder), *SMALL])
     monkeypatch.undo()
-    main(["--data", str(tiny_records), "--run", str(folder), "--resume", *SMALL])
+    main(["--run", str(folder), "--resume"])  # as it was told: the run's own recipe is taken
     whole, resumed = weights(last_step(trained)), weights(last_step(folder))
     assert whole.keys() == resumed.keys()
     for name, value in whole.items():
@@ -235,7 +235,7 @@ def test_a_recipe_that_does_not_fit_its_records_leaves_no_folder(tiny_records, t
 def test_missing_records_name_the_command_that_makes_them(tensorflow_ready, tmp_path):
     from model.train import main
 
-    with pytest.raises(UserError, match=r"no records here .*python -m beam_jobs.build_records --output"):
+    with pytest.raises(UserError, match=r"no records here .*python -m beam_jobs.build_records --input DIR --output"):
         main(["--data", str(tmp_path)])
 
 

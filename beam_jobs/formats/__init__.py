@@ -11,6 +11,7 @@ from configs.commands import UserError, did_you_mean
 
 FORMATS: tuple[Format, ...] = (cityscapes, labelme, coco, via, bdd100k, vistas, masks)
 """In the order in which they are asked whether a file is theirs."""
+FORMAT_NAMES = tuple(candidate.NAME for candidate in FORMATS)
 
 _LOOKED_AT = 50
 
@@ -20,8 +21,8 @@ def format_by_name(name: str) -> Format:
     for candidate in FORMATS:
         if name == candidate.NAME:
             return candidate
-    names = [candidate.NAME for candidate in FORMATS]
-    raise UserError(f"--format {name}: unknown{did_you_mean(name, names) or ';'} there are auto, {', '.join(names)}")
+    meant = did_you_mean(name, FORMAT_NAMES) or ";"
+    raise UserError(f"--format {name}: unknown{meant} there are auto, {', '.join(FORMAT_NAMES)}")
 
 
 def detect_format(files: Files) -> Format:
@@ -40,8 +41,7 @@ def detect_format(files: Files) -> Format:
                 return candidate
     if masks.has_masks(files):
         return masks
-    names = ", ".join(candidate.NAME for candidate in FORMATS)
     raise UserError(
         f"--input {files.folder}: no annotations of a known format found in {len(files.paths)} files; "
-        f"say which it is with --format ({names})"
+        f"say which it is with --format ({', '.join(FORMAT_NAMES)})"
     )
