@@ -39,7 +39,9 @@ class State(Config):
     loss_sum: float = 0.0
     """Over those batches."""
     gradient_norm_sum: float = 0.0
-    """Over those batches."""
+    """Over those batches, but for those that float16 left out."""
+    left_out: int = 0
+    """Of those batches, those that float16 left out."""
     confusion: tuple[tuple[int, ...], ...] = ()
     """Over those batches."""
     loss_scale: tuple[float, int] | None = None
@@ -76,14 +78,17 @@ def save_checkpoint(folder: Path, save: Callable[[Path], None], state: State, ke
     from an earlier one found them damaged.
     """
     target = folder / step_name(state.step)
-    temporary = folder / f".{target.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    for left in folder.glob(".step-*"):  # by a save that was killed
+        shutil.rmtree(left)
+    temporary, aside = folder / f".{target.name}.tmp", folder / f".{target.name}.old"
     temporary.mkdir(parents=True)
     save(temporary)
     state = state.model_copy(update={"sha256": {path.name: sha256_file(path) for path in temporary.iterdir()}})
     write_json(temporary / STATE, state.model_dump(mode="json"))
-    shutil.rmtree(target, ignore_errors=True)
+    if target.exists():  # a run that was stopped after an epoch's last step saves that step once more
+        os.replace(target, aside)
     os.replace(temporary, target)
+    shutil.rmtree(aside, ignore_errors=True)
     point_to_best(folder, state)
     until_now = [path for path in _step_folders(folder) if path.name <= target.name]
     kept = {*(path.name for path in until_now[-keep:]), _best_name(folder)}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-FIRST = 2.0**15
+FIRST, SMALLEST = 2.0**15, 1.0
 GROWTH_STEPS = 2000
 
 
@@ -41,5 +41,5 @@ class LossScale:
         good_steps = tf.where(finite, self._good_steps + 1, 0)
         grow = good_steps >= GROWTH_STEPS
         factor = tf.where(finite, tf.where(grow, 2.0, 1.0), 0.5)
-        self._scale.assign(tf.maximum(self._scale * factor, 1.0))
+        self._scale.assign(tf.maximum(self._scale * factor, SMALLEST))
         self._good_steps.assign(tf.where(grow, 0, good_steps))

@@ -7,8 +7,8 @@ smoothed loss is four times its least. Reference: Smith, "Cyclical learning rate
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import count, islice, pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, count, islice, pairwise, repeat
 from typing import Any, NamedTuple
 
 import keras
@@ -32,7 +32,6 @@ class Point(NamedTuple):
 
     rate: float
     loss: float
-    """Smoothed."""
 
 
 class _Rising(keras.optimizers.schedules.LearningRateSchedule):
@@ -46,24 +45,24 @@ def find_learning_rate(recipe: Recipe, records: Records, strategy: tf.distribute
     Raises:
       RunError: the loss never fell.
     """
-    points = smoothed(islice(_losses(recipe, records, strategy), STEPS))  # the same ones on all workers
+    points = smoothed(_losses(recipe, records, strategy))  # the same ones on all workers
     if Workers.of(strategy).first:
         for line in table(points):
             say(line)
     return steepest(points)
 
 
-def smoothed(losses: Iterator[float]) -> list[Point]:
+def smoothed(losses: Iterable[Point]) -> list[Point]:
     """The test's points, until the smoothed loss has grown too much."""
     points: list[Point] = []
     average = 0.0
-    for step, loss in enumerate(losses):
+    for step, (rate, loss) in enumerate(losses):
         average = SMOOTHING * average + (1 - SMOOTHING) * loss
         value = average / (1 - SMOOTHING ** (step + 1))
         least = min((point.loss for point in points), default=math.inf)
         if not math.isfinite(value) or value > GIVE_UP * least:
             break
-        points.append(Point(LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1)), value))
+        points.append(Point(rate, value))
     return points
 
 
@@ -88,17 +87,16 @@ def table(points: Sequence[Point]) -> Iterator[str]:
         yield f"{point.rate:13.1e}  {point.loss:6.3f}  {'=' * round(BAR * point.loss / most)}"
 
 
-def _losses(recipe: Recipe, records: Records, strategy: tf.distribute.Strategy) -> Iterator[float]:
-    """The loss of each step."""
+def _losses(recipe: Recipe, records: Records, strategy: tf.distribute.Strategy) -> Iterator[Point]:
+    """Each step's rate and loss; a step that float16 leaves out does not raise the rate."""
     learner = Learner(recipe, records.manifest, strategy, STEPS, goes_on=False)
     learner.optimizer.learning_rate = _Rising()
     epochs = count()
     batches = distribute(strategy, recipe_batches(recipe, records, Workers.of(strategy), lambda: (next(epochs), 0)))
-    step, number = learner.make_step(batches.element_spec, recipe.augment), count()
-    bar = progress_bar(STEPS, "step", "learning rates")
-    while True:
-        for batch in batches:
-            yield float(step(batch, tf.constant(next(number), tf.int32)).loss)
+    step = learner.make_step(batches.element_spec, recipe.augment)
+    with progress_bar(STEPS, "step", "learning rates") as bar:
+        for number, batch in enumerate(islice(chain.from_iterable(repeat(batches)), STEPS)):
+            rate = learner.learning_rate
+            loss = float(step(batch, tf.constant(number, tf.int32)).loss)
             bar.update(1)
-            if bar.n == STEPS:
-                bar.close()
+            yield Point(rate, loss)

@@ -27,6 +27,7 @@ class ConfusionMatrix(keras.metrics.Metric):
         super().__init__(name=name)
         self.classes = classes
         self.matrix = self.add_weight(shape=(classes, classes), initializer="zeros", dtype="int64", name="matrix")
+        self._before = np.zeros((classes, classes), np.int64)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Count one batch.
@@ -40,7 +41,7 @@ class ConfusionMatrix(keras.metrics.Metric):
 
     def result(self) -> Any:
         """mIoU as a tensor, for Keras; `mean_iou` of `counts` is the exact float64 one."""
-        matrix = ops.cast(self.matrix, "float32")
+        matrix = ops.cast(self.matrix + self._before, "float32")
         both = ops.diagonal(matrix)
         union = ops.sum(matrix, axis=0) + ops.sum(matrix, axis=1) - both
         seen = ops.cast(union > 0, "float32")
@@ -48,14 +49,16 @@ class ConfusionMatrix(keras.metrics.Metric):
 
     def counts(self) -> np.ndarray:
         """int64 (classes, classes): the counts so far, over all replicas."""
-        return np.asarray(ops.convert_to_numpy(self.matrix.value), np.int64)
+        return self._before + np.asarray(ops.convert_to_numpy(self.matrix.value), np.int64)
 
     def set_counts(self, counts: Sequence[Sequence[int]] | np.ndarray) -> None:
-        """Go on from these counts."""
-        self.matrix.assign(np.asarray(counts, np.int64))
+        """Go on from these counts; assigned to the matrix, each replica would get a rounded share of them."""
+        self.reset_state()
+        self._before = np.array(counts, np.int64)
 
     def reset_state(self) -> None:
         """Start again from nothing."""
+        self._before = np.zeros_like(self._before)
         self.matrix.assign(ops.zeros((self.classes, self.classes), dtype="int64"))
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from configs.commands import progress_bar, say
 from configs.taxonomy import Taxonomy
+from pipelines.files import write_atomically
 
 METRICS = "metrics.csv"
 # tqdm's own time left is the epoch's, beside which the run's could not be told apart.
@@ -140,11 +141,9 @@ class MetricsFile(keras.callbacks.Callback):
         self._scalars = ["loss", "miou", "learning_rate", "grad_norm", "images_per_second", "data_wait"]
         self._scalars += ["val_loss", "val_miou"]
         self._classes = taxonomy.class_names
-        kept = self._path.read_text().splitlines(keepends=True)[: rows + 1] if rows else []
-        with open(self._path, "w", newline="") as file:
-            if not kept:
-                csv.writer(file).writerow(["epoch", "step", *self._scalars, *(f"iou/{c}" for c in self._classes)])
-            file.writelines(kept)
+        head = ",".join(["epoch", "step", *self._scalars, *(f"iou/{name}" for name in self._classes)]).encode()
+        lines = self._path.read_bytes().splitlines(keepends=True)[: rows + 1] if rows else [head + b"\r\n"]
+        write_atomically(self._path, b"".join(lines))
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Append the epoch's line; what was not measured stays empty."""

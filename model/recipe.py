@@ -133,6 +133,20 @@ class Recipe(Config):
             raise ValueError("train.encoder_learning_rate_factor: canet_compact is one piece, leave it out")
         return self
 
+    @model_validator(mode="after")
+    def _crop_meets_the_network(self) -> Recipe:
+        stride, crop = network_stride(self.model), self.augment.crop
+        if crop and any(side % stride for side in crop):
+            raise ValueError(f"augment.crop: {list(crop)} are no multiples of {stride}, the network's stride")
+        return self
+
+
+def settle_precision(recipe: Recipe, precision: Precision) -> Recipe:
+    """The recipe with this precision in place of ``auto``, whose meaning is the machine's."""
+    if recipe.train.precision != "auto":
+        return recipe
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"precision": precision})})
+
 
 def build_network(
     options: ModelOptions, classes: int, synchronized: bool = False, precision: Precision = "float32"

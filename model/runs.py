@@ -9,6 +9,7 @@ runs/<name>/config.yaml         the recipe as it was used
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ import keras
 
 from configs.commands import UserError, did_you_mean
 from configs.loading import differences, dump_yaml, load_config
+from configs.lock import lock_path
 from model.checkpoints import Checkpoint, best_checkpoint, last_checkpoint, load_evaluated_weights
 from model.environment import environment
 from model.recipe import Recipe, build_network
@@ -53,31 +55,38 @@ def open_run(folder: Path) -> Run:
     return Run(folder, load_config(Recipe, folder / CONFIG), read_manifest(folder))
 
 
-def create_run(folder: Path, recipe: Recipe, manifest: Manifest) -> Run:
-    """Make the folder of a new run; whatever run was there is removed."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    write_manifest(folder, manifest)
-    write_json(folder / ENVIRONMENT, environment())
+def create_run(run: Run) -> None:
+    """Make the folder of a new run, whole or not at all; whatever run was there is removed."""
+    temporary = run.folder.with_name(f".{run.folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    write_manifest(temporary, run.manifest)
+    write_json(temporary / ENVIRONMENT, environment())
+    write_recipe(temporary, run.recipe)
+    if run.folder.exists():
+        shutil.rmtree(run.folder)
+    os.replace(temporary, run.folder)
+
+
+def write_recipe(folder: Path, recipe: Recipe) -> None:
+    """Write a run's recipe, also that of one which goes on for more epochs than it began with."""
     write_atomically(folder / CONFIG, dump_yaml(recipe))
-    return Run(folder, recipe, manifest)
 
 
 def choose_folder(name: str, folder: Path | None, resume: bool, overwrite: bool) -> Path:
     """The folder for a training run by what the user asked for.
 
-    Without ``--run`` a new run takes the next free default name and ``--resume`` the newest one.
+    Without ``--run`` a new run takes the next free default name, and ``--resume`` the one with the highest number.
 
     Raises:
       UserError: the named folder exists and the user said neither to resume nor to overwrite.
     """
     if folder is None:
-        taken = [RUNS / name, *(RUNS / f"{name}_{number}" for number in range(2, 10_000))]
-        if overwrite:
-            return taken[0]
-        free = next(index for index, path in enumerate(taken) if not path.exists())
-        return taken[max(free - 1, 0)] if resume else taken[free]
+        taken = [RUNS / name, *(RUNS / f"{name}_{number}" for number in range(2, 1000))]
+        if resume:
+            return next((path for path in reversed(taken) if path.exists()), taken[0])
+        free = (path for path in taken if not path.exists() and not lock_path(path).exists())
+        return taken[0] if overwrite else next(free)
     if folder.exists() and not (resume or overwrite):
         raise UserError(f"--run {folder}: exists; pass --resume to go on or --overwrite to start again")
     if folder.exists() and not (folder / CONFIG).is_file() and (not folder.is_dir() or any(folder.iterdir())):

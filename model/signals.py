@@ -1,10 +1,15 @@
-"""Ctrl-C and SIGTERM as a wish to stop, which the training loop grants after its current step."""
+"""Ctrl-C and SIGTERM as a wish to stop, which the training loop grants after its current step or evaluation."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Any
+
+WILL_STOP = b"\nstopping after this step or evaluation; a second time stops at once, without saving\n"
 
 
 class StopSignals:
@@ -25,3 +30,5 @@ class StopSignals:
         if self.came:
             raise KeyboardInterrupt
         self.came = number
+        with suppress(OSError, ValueError):  # there may be nobody to read it; a buffered write could meet one under way
+            os.write(sys.stderr.fileno(), WILL_STOP)

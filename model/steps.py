@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from model.averaging import WeightAverage
 from model.gradients import Objective, loss_and_gradients, sum_gradients, sum_over_replicas
-from model.loss_scale import LossScale
+from model.loss_scale import SMALLEST, LossScale
 from model.metrics import ConfusionMatrix
 from model.recipe import TrainOptions
 from model.scored import Loss, Statistics, score
@@ -28,8 +28,8 @@ class Trained(NamedTuple):
     """float32 (), of the whole batch."""
     gradient_norm: tf.Tensor
     """float32 (), before it was clipped."""
-    moved: tf.Tensor
-    """bool (): False where gradients were not finite in float16 and the step was left out."""
+    left_out: tf.Tensor
+    """bool (): gradients were too large for float16, and the step was left out and the loss scale halved."""
 
 
 def make_training_step(
@@ -69,7 +69,7 @@ def make_training_step(
         value, norm = (strategy.experimental_local_results(each)[0] for each in (values, norms))
         if loss_scale is None:
             strategy.run(move, args=(gradients, step))
-            return Trained(value, norm, tf.constant(True))
+            return Trained(value, norm, tf.constant(False))
         finite = tf.math.is_finite(norm)
 
         def moved() -> tf.Tensor:
@@ -77,8 +77,10 @@ def make_training_step(
             return tf.constant(True)
 
         tf.cond(finite, moved, lambda: tf.constant(False))
+        # At the smallest scale it is not the scale that made them infinite.
+        left_out = ~finite & (loss_scale.value > SMALLEST)
         loss_scale.update(finite)
-        return Trained(value, norm, finite)
+        return Trained(value, norm, left_out)
 
     return training_step
 

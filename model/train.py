@@ -13,7 +13,6 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,8 +87,9 @@ def build_parser() -> ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and train."""
     options = build_parser().parse_args(argv)
-    if options.resume and options.overwrite:
-        raise UserError("--resume and --overwrite: choose one")
+    for other in ("overwrite", "overfit_one_batch"):
+        if options.resume and getattr(options, other):
+            raise UserError(f"--resume and --{other.replace('_', '-')}: choose one")
     if options.strategy == "multi_worker" and not (options.run or options.lr_find):
         raise UserError("--strategy multi_worker: name the run's folder, which all workers must see, by --run")
     # TensorFlow takes seconds to load: a mistyped flag is told before.
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from configs.loading import load_config
         from model.lr_find import find_learning_rate
         from model.recipe import Recipe
-        from model.workers import make_strategy
+        from model.workers import Workers, make_strategy
         from pipelines.dataset import open_records
 
         keep_freed_memory()
@@ -113,7 +113,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise UserError(f"{recipe.data.records}: split '{split}' has no records")
     if options.lr_find:
         rate = find_learning_rate(recipe, records, strategy)
-        say(f"the loss fell fastest at {rate:.1e}; try --set train.learning_rate={rate:.1e}")
+        if Workers.of(strategy).first:
+            say(f"the loss fell fastest at {rate:.1e}; try --set train.learning_rate={rate:.1e}")
     else:
         _train(options, recipe, records, strategy)
 
@@ -129,16 +130,32 @@ def _recipe_file(options: Namespace) -> Path:
 
 def _train(options: Namespace, recipe: Recipe, records: Records, strategy: tf.distribute.Strategy) -> None:
     """Make the run's folder, or find where it goes on, and train to the end."""
-    from model.profiling import check_profiled
-    from model.recipe import fetch_encoder_weights
-    from model.runs import choose_folder, create_run
-    from model.training import train
+    from configs.lock import locked
+    from model.runs import choose_folder
     from model.workers import Workers
 
-    first = Workers.of(strategy).first
     # The folder is the first worker's to judge; the others may find it half made.
-    folder = choose_folder(recipe.name, options.run, options.resume, options.overwrite) if first else options.run
+    if Workers.of(strategy).first:
+        folder = choose_folder(recipe.name, options.run, options.resume, options.overwrite)
+        with locked(folder, "--run", "training"):
+            _train_in(folder, options, recipe, records, strategy)
+        say(f"watch the curves with: tensorboard --logdir {folder.parent}")
+    else:
+        _train_in(options.run, options, recipe, records, strategy)
+
+
+def _train_in(
+    folder: Path, options: Namespace, recipe: Recipe, records: Records, strategy: tf.distribute.Strategy
+) -> None:
+    from model.profiling import check_profiled
+    from model.recipe import fetch_encoder_weights
+    from model.runs import create_run, write_recipe
+    from model.training import Training
+    from model.workers import Workers
+
+    workers = Workers.of(strategy)
     run, checkpoint = _find_run(folder, recipe, records.manifest, options.resume)
+    workers.agree(checkpoint.state.step if checkpoint else 0, f"--run {folder}: the step to go on from")
     if options.profile:
         steps_per_epoch = -(-records.count(recipe.data.train_split) // recipe.train.batch_size)
         done = checkpoint.state.step if checkpoint else 0
@@ -146,39 +163,48 @@ def _train(options: Namespace, recipe: Recipe, records: Records, strategy: tf.di
     _announce(run, records, strategy, checkpoint)
     if not checkpoint:
         fetch_encoder_weights(recipe.model)
-        if first:
-            create_run(folder, recipe, records.manifest)
-    with native_stderr_to(folder / "train.log") if first else nullcontext():
-        best = train(run, records, strategy, checkpoint, options.profile, options.overfit_one_batch)
-    if first:
-        say(f"best validation mIoU {best:.4f}; score it with: python -m model.evaluate --run {folder} --split val")
-        say(f"watch the curves with: tensorboard --logdir {folder.parent}")
+    with quiet_start():
+        training = Training(run, records, strategy, checkpoint, options.profile, options.overfit_one_batch)
+    if not workers.first:
+        training.run_epochs()
+        return
+    if checkpoint:
+        write_recipe(folder, run.recipe)
+    else:
+        create_run(run)
+    with native_stderr_to(folder / "train.log"):
+        best = training.run_epochs()
+    say(f"best validation mIoU {best:.4f}; score it with: python -m model.evaluate --run {folder} --split val")
 
 
 def _find_run(folder: Path, recipe: Recipe, manifest: Manifest, resume: bool) -> tuple[Run, Checkpoint | None]:
     """The run that this folder holds or will hold, and where it goes on, if it does."""
     from model.checkpoints import last_checkpoint
-    from model.runs import Run, check_same_recipe, open_run
+    from model.precision import chosen
+    from model.recipe import settle_precision
+    from model.runs import CONFIG, Run, check_same_recipe, open_run
 
-    run = Run(folder, recipe, manifest)
-    if not resume:
-        return run, None
-    checkpoint = None
-    if folder.exists():
-        check_same_recipe(open_run(folder), recipe, manifest)
-        checkpoint, damaged = last_checkpoint(run.checkpoints)
+    checkpoint, precision = None, chosen(recipe.train.precision)
+    if resume and (folder / CONFIG).is_file():
+        found = open_run(folder)
+        # What was trained in one precision goes on in it, whatever `auto` is on this machine.
+        precision = chosen(found.recipe.train.precision)
+        recipe = settle_precision(recipe, precision)
+        check_same_recipe(found._replace(recipe=settle_precision(found.recipe, precision)), recipe, manifest)
+        checkpoint, damaged = last_checkpoint(found.checkpoints)
         for unusable, reason in damaged:
             say(f"--resume: {unusable} cannot be used ({reason}); going back to the one before")
         if damaged and checkpoint is None:  # starting again would remove what may still be mended
-            raise UserError(f"--resume: all checkpoints in {run.checkpoints} are damaged; start again with --overwrite")
-    if checkpoint is None:
+            raise UserError(
+                f"--resume: all checkpoints in {found.checkpoints} are damaged; start again with --overwrite"
+            )
+    if resume and checkpoint is None:
         say(f"--resume: no checkpoint in {folder} yet; starting from the beginning")
-    return run, checkpoint
+    return Run(folder, settle_precision(recipe, precision), manifest), checkpoint
 
 
 def _announce(run: Run, records: Records, strategy: tf.distribute.Strategy, checkpoint: Checkpoint | None) -> None:
     """Say what is trained where; a recipe that does not fit its records is told here, before anything is written."""
-    from model.precision import chosen
     from model.recipe import build_loss, network_stride
     from model.workers import Workers, devices_of
     from pipelines.input import make_fitting
@@ -186,7 +212,7 @@ def _announce(run: Run, records: Records, strategy: tf.distribute.Strategy, chec
     recipe, workers = run.recipe, Workers.of(strategy)
     height, width = make_fitting(run.manifest, recipe.data, network_stride(recipe.model)).canvas
     say(
-        f"{recipe.model.title} in {chosen(recipe.train.precision)}, "
+        f"{recipe.model.title} in {recipe.train.precision}, "
         f"{records.count(recipe.data.train_split)} training images at {height}x{width}, "
         f"{strategy.num_replicas_in_sync} replica(s) on {', '.join(devices_of(strategy))}"
         + (f" of worker {workers.number + 1} of {workers.total}" if workers.total > 1 else "")

@@ -44,6 +44,18 @@ class Workers(NamedTuple):
         gathered = self.strategy.gather(values, axis=0)
         return int(tf.reduce_max(gathered))
 
+    def agree(self, value: int, what: str) -> None:
+        """See to it that all workers have the same value. All must ask.
+
+        Raises:
+          UserError: they have not; they see different folders.
+        """
+        least, largest = -self.largest(-value), self.largest(value)
+        if least != largest:
+            raise UserError(
+                f"{what} is {value} for this worker, others have {least} to {largest}; all must see the folder"
+            )
+
 
 def make_strategy(name: str, logical_devices: int | None = None) -> tf.distribute.Strategy:
     """The distribution strategy by its name.

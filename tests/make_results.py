@@ -218,7 +218,8 @@ def page(results: Sequence[Result], machine: str, pictures: str) -> str:
         "# Results",
         "",
         f"Made by `python -m tests.make_results {' '.join(f'runs/{result.name}' for result in results)}`, from the "
-        "folders of the runs. mIoU is of one exact confusion matrix: the whole split, at the masks' own size, with the best checkpoint's weights loaded again. Wall time is that "
+        "folders of the runs. mIoU is of one exact confusion matrix: the whole split, at the masks' own size, with the "
+        "best checkpoint's weights loaded again. Wall time is that "
         f"of training with its evaluations. Machine: {machine}.",
         "",
         *_table(

@@ -5,16 +5,16 @@ import os
 
 import pytest
 
-from beam_jobs.lock import lock_path, locked
 from configs.commands import UserError
+from configs.lock import lock_path, locked
 
 
 def test_the_second_is_refused_and_told_who_is_first(tmp_path):
     output = tmp_path / "records"
-    with locked(output):
+    with locked(output, "--output", "building"):
         with (
             pytest.raises(UserError, match=rf"records.lock: process {os.getpid()} on .* is building there"),
-            locked(output),
+            locked(output, "--output", "building"),
         ):
             pytest.fail("two builds at once")
         assert lock_path(output).is_file()
@@ -24,7 +24,7 @@ def test_the_second_is_refused_and_told_who_is_first(tmp_path):
 def test_a_lock_that_was_left_behind_is_recognised(tmp_path, capsys):
     output = tmp_path / "records"
     lock_path(output).write_text(json.dumps({"pid": 4711, "host": "there", "since": "2026-01-01 00:00:00"}))
-    with locked(output):
+    with locked(output, "--output", "building"):
         pass
     said = capsys.readouterr().out
     assert "left behind by process 4711 on there (since 2026-01-01 00:00:00), which is gone; going on" in said
@@ -33,7 +33,7 @@ def test_a_lock_that_was_left_behind_is_recognised(tmp_path, capsys):
 
 def test_the_lock_is_free_again_after_a_failure(tmp_path):
     output = tmp_path / "records"
-    with pytest.raises(ValueError, match="broken"), locked(output):
+    with pytest.raises(ValueError, match="broken"), locked(output, "--output", "building"):
         raise ValueError("broken")
-    with locked(output):
+    with locked(output, "--output", "building"):
         pass

@@ -63,7 +63,11 @@ def test_a_step_is_left_out_only_when_its_gradients_overflow(tensorflow_ready, l
     before = network.layers[0].kernel.numpy()
     # Colours of up to 255 make gradients of about 50 here, which times 1e38 is more than float32 holds.
     trained = step((images, masks), tf.constant(0))
-    moved = bool(trained.moved)
+    moved = not trained.left_out
     assert moved == (largest == 1.0)
     assert (network.layers[0].kernel.numpy() != before).any() == moved
     assert scale.state() == (pytest.approx(1.0 if moved else largest / 2), int(moved))
+    # What is not finite at the smallest scale is no fault of the scale, and is not passed over.
+    network.layers[0].kernel.assign(np.full_like(before, np.nan))
+    scale.set_state(1.0, 0)
+    assert not step((images, masks), tf.constant(1)).left_out

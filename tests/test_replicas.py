@@ -150,6 +150,23 @@ def test_in_pieces_moving_statistics_move_once_a_piece(tensorflow_ready):
     np.testing.assert_allclose(norm.moving_mean, 0.25 * means[0] + 0.5 * means[1], rtol=1e-4)
 
 
+def test_counts_of_a_checkpoint_go_on_exactly_on_two_replicas(tensorflow_ready, two_cpu_devices):
+    """Odd counts too, of which no replica can have half."""
+    from model.metrics import ConfusionMatrix
+
+    tf = tensorflow_ready
+    strategy = tf.distribute.MirroredStrategy(two_cpu_devices, tf.distribute.ReductionToOneDevice())
+    with strategy.scope():
+        confusion = ConfusionMatrix(2)
+    before = np.array([[5, 3], [1, 7]])
+    confusion.set_counts(before)
+    masks = np.array([[[0, 1, 1]]], np.uint8)
+    tf.function(lambda: strategy.run(confusion.update_state, args=(masks, masks.astype(np.int32))))()
+    np.testing.assert_array_equal(confusion.counts(), before + 2 * np.diag([1, 2]))
+    confusion.reset_state()
+    assert not confusion.counts().any()
+
+
 @pytest.mark.parametrize("norm", [0.01, 1e6])
 def test_clipping_is_by_the_norm_of_the_whole_batchs_gradient(tensorflow_ready, two_cpu_devices, norm):
     from model.gradients import sum_gradients

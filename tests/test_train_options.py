@@ -108,6 +108,22 @@ def test_a_loss_that_is_not_finite_names_step_keys_and_last_good_checkpoint(run,
     assert found[3] == "none yet" or "step-" in found[3]
 
 
+def test_an_update_that_is_too_much_is_noticed_before_the_weights_are_saved(run, tmp_path):
+    """Of the epoch's only step loss and gradient are finite; what it made of the weights shows in validation."""
+    with pytest.raises(RunError, match=r"validation loss (nan|inf) after step 1; the last good checkpoint: none yet"):
+        run("train.learning_rate=1e30", "train.warmup_steps=0", "train.batch_size=10", "train.epochs=1")
+    assert not list((tmp_path / "run" / "checkpoints").glob("step-*"))
+
+
+def test_what_auto_was_is_written_down(run):
+    """A run that goes on elsewhere keeps the precision that it began with."""
+    from model.precision import chosen
+    from model.runs import open_run
+
+    folder = run("train.precision=auto", "train.epochs=1")
+    assert open_run(folder).recipe.train.precision == chosen("auto")
+
+
 @pytest.mark.slow
 def test_one_batch_alone_is_learnt(run):
     settings = ["train.epochs=12", "train.learning_rate=0.003", "train.schedule=constant", "train.evaluate_every=12"]

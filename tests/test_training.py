@@ -122,6 +122,8 @@ def test_curves_of_a_resumed_run_have_neither_gap_nor_overlap(trained, tiny_reco
     assert steps_of(train, "loss") == steps_of(validation, "pictures/validation images") == [3, 6]
     assert steps_of(train, "recipe") == [0]
     assert [row["step"] for row in read_rows(copy)] == ["3", "6"]
+    lines = (copy / "metrics.csv").read_bytes()
+    assert lines.count(b"\r\n") == lines.count(b"\n") == 3
     # The profile counts the run's steps, of which this process did the last three.
     (profile,) = (copy / "tensorboard" / "train" / "plugins" / "profile").glob("*/*.xplane.pb")
     assert traced_steps(profile) == [5, 6]
@@ -197,6 +199,8 @@ def test_prediction_says_which_image_it_left_out_and_does_the_rest(trained, tmp_
         (["--run", "RUN"], r"--run .*: exists; pass --resume to go on or --overwrite to start again"),
         (["--run", "RUN", "--resume", "--set", "train.seed=9"], r"the recipe changed \(train.seed: 1 -> 9\)"),
         (["--resume", "--overwrite"], "--resume and --overwrite: choose one"),
+        (["--resume", "--overfit-one-batch"], "--resume and --overfit-one-batch: choose one"),
+        (["--set", "augment.crop=[40,64]"], "augment.crop: [40, 64] are no multiples of 32, the network's stride"),
         (["--profile", "5"], "'5' is not FIRST:LAST, such as 10:20 (steps count from 1)"),
         (["--profile", "9:3"], "'9:3' is not FIRST:LAST"),
         (["--profile=-1:4"], "'-1:4' is not FIRST:LAST"),
@@ -230,6 +234,43 @@ def test_a_recipe_that_does_not_fit_its_records_leaves_no_folder(tiny_records, t
     with pytest.raises(UserError, match="cross_entropy has 2 class_weights, the records have"):
         main(["--data", str(tiny_records), "--run", str(tmp_path / "run"), *SMALL, "--set", loss])
     assert not (tmp_path / "run").exists()
+
+
+def test_two_runs_in_one_folder_at_once_are_refused(tiny_records, tmp_path, monkeypatch):
+    from configs.lock import locked
+    from model.runs import choose_folder
+    from model.train import main
+
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "demo"
+    with locked(folder, "--run", "training"):
+        with pytest.raises(UserError, match=r"demo.lock: process .* is training there; .* choose another --run"):
+            main(["--data", str(tiny_records), "--run", str(folder), *SMALL])
+        assert str(choose_folder("demo", None, resume=False, overwrite=False)) == "runs/demo_2"
+    assert not folder.exists()
+
+
+def test_an_old_run_is_overwritten_only_by_one_that_can_start(trained, tiny_records, tmp_path, monkeypatch):
+    from model.train import main
+    from pipelines import cache
+
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    monkeypatch.setattr(cache, "available_memory", lambda: 1000)
+    with pytest.raises(UserError, match="may be taken; set data.cache=disk"):
+        main(["--data", str(tiny_records), "--run", str(copy), "--overwrite", *SMALL, "--set", "data.cache=memory"])
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_goes_on_for_more_epochs_writes_them_down(trained, tmp_path):
+    """So that `--run DIR --resume`, after a stop, goes on for as many."""
+    from model.runs import open_run
+    from model.train import main
+
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    main(["--run", str(copy), "--resume", "--set", "train.epochs=3"])
+    assert open_run(copy).recipe.train.epochs == 3
+    assert len(read_rows(copy)) == 3
 
 
 def test_missing_records_name_the_command_that_makes_them(tensorflow_ready, tmp_path):

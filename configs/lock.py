@@ -1,4 +1,4 @@
-"""One build at a time on one output: a lock file beside the folder that names its owner.
+"""One build or training at a time in one folder: a lock file beside it that names its owner.
 
 The lock itself is the operating system's (`fcntl.flock`), so it ends with its owner, however that ends; a
 file that was left behind is recognised because nobody holds it.
@@ -14,36 +14,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from beam_jobs.storage import is_remote
 from configs.commands import UserError, say
 
 try:
     import fcntl
-except ImportError:  # Windows: two builds at once are not noticed there
+except ImportError:  # Windows: two at once are not noticed there
     fcntl = None  # type: ignore[assignment]
 
 
-def lock_path(output: Path) -> Path:
-    """The lock file of an output folder; beside it, so that the folder may be renamed."""
-    return output.with_name(f"{output.name}.lock")
+def lock_path(folder: Path) -> Path:
+    """The lock file of a folder; beside it, so that the folder may be renamed."""
+    return folder.with_name(f"{folder.name}.lock")
 
 
 @contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """Hold the lock of an output folder. Object stores have no locks: two builds at once are not noticed there.
+def locked(folder: Path, flag: str, doing: str) -> Iterator[None]:
+    """Hold the lock of a folder that the user named, or could have named, by ``flag``.
 
     Raises:
-      UserError: another process builds there, with its name and since when; or the place is not writable.
+      UserError: another process is ``doing`` that there, with its name and since when; or the place is not writable.
     """
-    if is_remote(output):
-        yield
-        return
-    path = lock_path(output)
+    path = lock_path(folder)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _take(path)
+        descriptor = _take(path, flag, doing)
     except OSError as error:
-        raise UserError(f"--output {output}: cannot be written ({error.strerror})") from None
+        raise UserError(f"{flag} {folder}: cannot be written ({error.strerror})") from None
     try:
         left_by = _read_owner(descriptor)
         if left_by:
@@ -57,7 +53,7 @@ def locked(output: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _take(path: Path) -> int:
+def _take(path: Path, flag: str, doing: str) -> int:
     """An open descriptor of the locked file. Raises `UserError` when somebody else holds it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -68,7 +64,7 @@ def _take(path: Path) -> int:
         except BlockingIOError:
             owner = _read_owner(descriptor) or "another process"
             os.close(descriptor)
-            raise UserError(f"{path}: {owner} is building there; wait for it, or choose another --output") from None
+            raise UserError(f"{path}: {owner} is {doing} there; wait for it, or choose another {flag}") from None
         # The owner before may have removed the file between our opening and locking it.
         try:
             same = os.path.samestat(os.fstat(descriptor), os.stat(path))
