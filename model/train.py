@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,50 +132,37 @@ def _recipe_file(options: Namespace) -> Path:
 def _train(options: Namespace, recipe: Recipe, records: Records, strategy: tf.distribute.Strategy) -> None:
     """Make the run's folder, or find where it goes on, and train to the end."""
     from configs.lock import locked
-    from model.runs import choose_folder
-    from model.workers import Workers
-
-    # The folder is the first worker's to judge; the others may find it half made.
-    if Workers.of(strategy).first:
-        folder = choose_folder(recipe.name, options.run, options.resume, options.overwrite)
-        with locked(folder, "--run", "training"):
-            _train_in(folder, options, recipe, records, strategy)
-        say(f"watch the curves with: tensorboard --logdir {folder.parent}")
-    else:
-        _train_in(options.run, options, recipe, records, strategy)
-
-
-def _train_in(
-    folder: Path, options: Namespace, recipe: Recipe, records: Records, strategy: tf.distribute.Strategy
-) -> None:
     from model.profiling import check_profiled
     from model.recipe import fetch_encoder_weights
-    from model.runs import create_run, write_recipe
+    from model.runs import choose_folder, create_run, write_recipe
     from model.training import Training
     from model.workers import Workers
 
     workers = Workers.of(strategy)
-    run, checkpoint = _find_run(folder, recipe, records.manifest, options.resume)
-    workers.agree(checkpoint.state.step if checkpoint else 0, f"--run {folder}: the step to go on from")
-    if options.profile:
-        steps_per_epoch = -(-records.count(recipe.data.train_split) // recipe.train.batch_size)
+    first = workers.first
+    # The folder is the first worker's to judge and to hold; the others may find it half made.
+    folder = choose_folder(recipe.name, options.run, options.resume, options.overwrite) if first else options.run
+    with locked(folder, "--run", "training") if first else nullcontext():
+        run, checkpoint = _find_run(folder, recipe, records.manifest, options.resume)
         done = checkpoint.state.step if checkpoint else 0
-        check_profiled(options.profile, done, recipe.train.epochs * steps_per_epoch)
-    _announce(run, records, strategy, checkpoint)
-    if not checkpoint:
-        fetch_encoder_weights(recipe.model)
-    with quiet_start():
-        training = Training(run, records, strategy, checkpoint, options.profile, options.overfit_one_batch)
-    if not workers.first:
-        training.run_epochs()
-        return
-    if checkpoint:
-        write_recipe(folder, run.recipe)
-    else:
-        create_run(run)
-    with native_stderr_to(folder / "train.log"):
-        best = training.run_epochs()
-    say(f"best validation mIoU {best:.4f}; score it with: python -m model.evaluate --run {folder} --split val")
+        workers.agree(done, f"--run {folder}: the step to go on from")
+        if options.profile:
+            steps_per_epoch = -(-records.count(recipe.data.train_split) // recipe.train.batch_size)
+            check_profiled(options.profile, done, recipe.train.epochs * steps_per_epoch)
+        _announce(run, records, strategy, checkpoint)
+        if not checkpoint:
+            fetch_encoder_weights(recipe.model)
+        with quiet_start():
+            training = Training(run, records, strategy, checkpoint, options.profile, options.overfit_one_batch)
+        if first and checkpoint:
+            write_recipe(folder, run.recipe)
+        elif first:
+            create_run(run)
+        with native_stderr_to(folder / "train.log") if first else nullcontext():
+            best = training.run_epochs()
+    if first:
+        say(f"best validation mIoU {best:.4f}; score it with: python -m model.evaluate --run {folder} --split val")
+        say(f"watch the curves with: tensorboard --logdir {folder.parent}")
 
 
 def _find_run(folder: Path, recipe: Recipe, manifest: Manifest, resume: bool) -> tuple[Run, Checkpoint | None]:

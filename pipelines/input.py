@@ -206,7 +206,7 @@ def split_batches(batches: tf.data.Dataset, replicas: int) -> tf.data.Dataset:
     """Cut each batch into one equal share for each replica, filled up with images that are not scored.
 
     A replica that gets nothing crashes the step; an image whose mask is all 255 changes no sum. It is a
-    copy of the batch's first image, so that batch statistics are of real images only.
+    copy of the batch's first image, so that batch statistics are of real images only, if of one more than once.
     """
     if replicas == 1:
         return batches

@@ -257,7 +257,7 @@ def test_an_old_run_is_overwritten_only_by_one_that_can_start(trained, tiny_reco
     copy = shutil.copytree(trained, tmp_path / "copy")
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     monkeypatch.setattr(cache, "available_memory", lambda: 1000)
-    with pytest.raises(UserError, match="may be taken; set data.cache=disk"):
+    with pytest.raises(UserError, match=r"may be taken; set data\.cache=disk"):
         main(["--data", str(tiny_records), "--run", str(copy), "--overwrite", *SMALL, "--set", "data.cache=memory"])
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
