@@ -149,8 +149,8 @@ def _explain(error: ValidationError, model: type[Config], source: str, sources: 
     if first["type"] == "missing":
         return f"{origin}: '{key}' is missing"
     message = first["msg"].removeprefix("Value error, ")
-    if not key:
-        return f"{origin}: {message}"
+    if not key:  # of several keys, of which the message names the first
+        return f"{_origin(tuple(message.partition(':')[0].split('.')), source, sources)}: {message}"
     return f"{origin}: {key} = {first['input']!r}: {message[:1].lower()}{message[1:]}"
 
 

@@ -6,6 +6,7 @@ file that was left behind is recognised because nobody holds it.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -24,7 +25,20 @@ except ImportError:  # Windows: two at once are not noticed there
 
 def lock_path(folder: Path) -> Path:
     """The lock file of a folder; beside it, so that the folder may be renamed."""
+    folder = Path(os.path.abspath(folder))  # `.` has no name
     return folder.with_name(f"{folder.name}.lock")
+
+
+def is_held(folder: Path) -> bool:
+    """Whether somebody holds the lock now; what was left behind is held by nobody."""
+    try:
+        descriptor = os.open(lock_path(folder), os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _try(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -57,14 +71,10 @@ def _take(path: Path, flag: str, doing: str) -> int:
     """An open descriptor of the locked file. Raises `UserError` when somebody else holds it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        if fcntl is None:
-            return descriptor
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _try(descriptor):
             owner = _read_owner(descriptor) or "another process"
             os.close(descriptor)
-            raise UserError(f"{path}: {owner} is {doing} there; wait for it, or choose another {flag}") from None
+            raise UserError(f"{path}: {owner} is {doing} there; wait for it, or choose another {flag}")
         # The owner before may have removed the file between our opening and locking it.
         try:
             same = os.path.samestat(os.fstat(descriptor), os.stat(path))
@@ -73,6 +83,20 @@ def _take(path: Path, flag: str, doing: str) -> int:
         if same:
             return descriptor
         os.close(descriptor)
+
+
+def _try(descriptor: int) -> bool:
+    """Lock an open file unless somebody else has; True also where the file system has no locks."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    return True
 
 
 def _read_owner(descriptor: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from model.averaging import WeightAverage
@@ -85,6 +86,10 @@ class Learner:
                 self.confusion.set_counts(checkpoint.state.confusion)
             if self._loss_scale and checkpoint.state.loss_scale:
                 self._loss_scale.set_state(*checkpoint.state.loss_scale)
+
+    def is_finite(self) -> bool:
+        """Whether all weights are."""
+        return all(np.isfinite(keras.ops.convert_to_numpy(weight)).all() for weight in self.model.weights)
 
     def state(self) -> dict[str, Any]:
         """What belongs into `State` of what the weight files do not hold."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -141,9 +142,10 @@ class MetricsFile(keras.callbacks.Callback):
         self._scalars = ["loss", "miou", "learning_rate", "grad_norm", "images_per_second", "data_wait"]
         self._scalars += ["val_loss", "val_miou"]
         self._classes = taxonomy.class_names
-        head = ",".join(["epoch", "step", *self._scalars, *(f"iou/{name}" for name in self._classes)]).encode()
-        lines = self._path.read_bytes().splitlines(keepends=True)[: rows + 1] if rows else [head + b"\r\n"]
-        write_atomically(self._path, b"".join(lines))
+        head = io.StringIO(newline="")
+        csv.writer(head).writerow(["epoch", "step", *self._scalars, *(f"iou/{name}" for name in self._classes)])
+        kept = self._path.read_bytes().splitlines(keepends=True)[1 : rows + 1] if rows else []
+        write_atomically(self._path, head.getvalue().encode() + b"".join(kept))
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Append the epoch's line; what was not measured stays empty."""

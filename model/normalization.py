@@ -36,8 +36,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs,
-            scale=self.gamma if self.scale else ops.ones_like(self.beta),
-            offset=self.beta,
+            scale=self.gamma if self.scale else ops.ones_like(self.moving_mean),
+            offset=self.beta if self.center else ops.zeros_like(self.moving_mean),
             epsilon=self.epsilon,
         )
         # The kernel's variance is the unbiased one, n / (n − 1) times that of the batch, which Keras keeps.
@@ -64,7 +64,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             mean,
             variance,
             axis=-1,
-            offset=ops.cast(self.beta, values.dtype),
+            offset=ops.cast(self.beta, values.dtype) if self.center else None,
             scale=ops.cast(self.gamma, values.dtype) if self.scale else None,
             epsilon=self.epsilon,
         )

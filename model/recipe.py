@@ -109,7 +109,7 @@ class TrainOptions(Config):
     """Weights of the losses that are means over pixels, from the manifest; a term's own go first."""
     seed: int = Field(default=1, ge=0, lt=2**31)
     evaluate_every: int = Field(default=1, ge=1)
-    """Epochs between evaluations; each one writes a checkpoint. The last epoch always has one."""
+    """Epochs between evaluations. The last epoch always has one."""
     patience: int | None = Field(default=None, ge=1)
     """Stop early after so many evaluations without a better mIoU."""
     keep_checkpoints: int = Field(default=2, ge=1)

@@ -18,7 +18,7 @@ import keras
 
 from configs.commands import UserError, did_you_mean
 from configs.loading import differences, dump_yaml, load_config
-from configs.lock import lock_path
+from configs.lock import is_held
 from model.checkpoints import Checkpoint, best_checkpoint, last_checkpoint, load_evaluated_weights
 from model.environment import environment
 from model.recipe import Recipe, build_network
@@ -57,15 +57,16 @@ def open_run(folder: Path) -> Run:
 
 def create_run(run: Run) -> None:
     """Make the folder of a new run, whole or not at all; whatever run was there is removed."""
-    temporary = run.folder.with_name(f".{run.folder.name}.tmp")
+    folder = Path(os.path.abspath(run.folder))
+    temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     write_manifest(temporary, run.manifest)
     write_json(temporary / ENVIRONMENT, environment())
     write_recipe(temporary, run.recipe)
-    if run.folder.exists():
-        shutil.rmtree(run.folder)
-    os.replace(temporary, run.folder)
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(temporary, folder)
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
@@ -85,7 +86,7 @@ def choose_folder(name: str, folder: Path | None, resume: bool, overwrite: bool)
         taken = [RUNS / name, *(RUNS / f"{name}_{number}" for number in range(2, 1000))]
         if resume:
             return next((path for path in reversed(taken) if path.exists()), taken[0])
-        free = (path for path in taken if not path.exists() and not lock_path(path).exists())
+        free = (path for path in taken if not path.exists() and not is_held(path))
         return taken[0] if overwrite else next(free)
     if folder.exists() and not (resume or overwrite):
         raise UserError(f"--run {folder}: exists; pass --resume to go on or --overwrite to start again")

@@ -30,5 +30,6 @@ class StopSignals:
         if self.came:
             raise KeyboardInterrupt
         self.came = number
-        with suppress(OSError, ValueError):  # there may be nobody to read it; a buffered write could meet one under way
+        # Unbuffered, for a buffered write could meet one under way; and there may be nobody to read it.
+        with suppress(AttributeError, OSError, ValueError):
             os.write(sys.stderr.fileno(), WILL_STOP)

@@ -100,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from configs.loading import load_config
         from model.lr_find import find_learning_rate
         from model.recipe import Recipe
+        from model.runs import CONFIG
         from model.workers import Workers, make_strategy
         from pipelines.dataset import open_records
 
@@ -107,6 +108,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         strategy = make_strategy(options.strategy, options.logical_devices)
         if options.deterministic:
             tf.config.experimental.enable_op_determinism()
+    if options.resume and options.run:
+        Workers.of(strategy).agree((options.run / CONFIG).is_file(), f"--run {options.run}: whether there is a run")
     recipe = load_config(Recipe, _recipe_file(options), options.overrides, {"data.records": options.data})
     records = open_records(recipe.data.records, recipe.data.verify)
     for split in (recipe.data.train_split, recipe.data.val_split):

@@ -125,8 +125,9 @@ class Training:
         try:
             with StopSignals() as signals:
                 while self.state.epoch < self.options.epochs and not self._out_of_patience():
+                    if self.state.step:  # the evaluation before may have taken long
+                        self._stop_if_told(signals)
                     self._run_epoch(signals)
-                    self._stop_if_told(signals)
         finally:  # also of a run that was stopped or failed: a profile is written, a bar is closed
             self.callbacks.on_train_end()
         return self.state.best_miou
@@ -163,7 +164,8 @@ class Training:
 
     def _stop_if_told(self, signals: StopSignals) -> None:
         if number := self.workers.largest(signals.came):
-            self._save()
+            if self.state.batches:  # else the epoch's end has saved
+                self._save()
             way_on = "" if self.overfit_one_batch else f", go on with --run {self.run.folder} --resume"
             raise Stopped(f"by signal {number} after step {self.state.step}; saved in {self.run.checkpoints}{way_on}")
 
@@ -242,6 +244,13 @@ class Training:
         self.state = self.state.model_copy(update=values)
 
     def _save(self) -> None:
+        """Save, if it is worth it.
+
+        Raises:
+          RunError: weights are not finite; then the next step would be told of, but its way back led here.
+        """
+        if not self.learner.is_finite():
+            raise RunError(f"weights are not finite after step {self.state.step}; {self._way_back()}")
         learnt = self.learner.state()  # of all workers' replicas: each of them asks
         if self.workers.first:
             watched = {"metrics_rows": self.metrics.rows, "event_files": self.curves.flush()}

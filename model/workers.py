@@ -53,7 +53,7 @@ class Workers(NamedTuple):
         least, largest = -self.largest(-value), self.largest(value)
         if least != largest:
             raise UserError(
-                f"{what} is {value} for this worker, others have {least} to {largest}; all must see the folder"
+                f"{what} differs ({value} for this worker, {least} to {largest} in all); all must see the same folder"
             )
 
 

@@ -84,7 +84,7 @@ def training_cache(records: Records, options: DataOptions, stride: int) -> Image
     """The training split's decoded images, if the recipe wants them kept: made once, used by all epochs."""
     fitting, split = make_fitting(records.manifest, options, stride), options.train_split
     stored = _read(records.reader(split), tf.data.Dataset.range(records.count(split)))
-    images = stored.map(_loader(records, split, fitting), num_parallel_calls=tf.data.AUTOTUNE)
+    images = stored.map(_loader(records, split, fitting), num_parallel_calls=tf.data.AUTOTUNE).with_options(_untuned())
     return open_cache(records, split, options.cache, fitting, images)
 
 

@@ -2,11 +2,12 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from configs.commands import UserError
-from configs.lock import lock_path, locked
+from configs.lock import is_held, lock_path, locked
 
 
 def test_the_second_is_refused_and_told_who_is_first(tmp_path):
@@ -29,6 +30,20 @@ def test_a_lock_that_was_left_behind_is_recognised(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "left behind by process 4711 on there (since 2026-01-01 00:00:00), which is gone; going on" in said
     assert not lock_path(output).exists()
+
+
+def test_what_was_left_behind_is_held_by_nobody(tmp_path):
+    output = tmp_path / "records"
+    assert not is_held(output)
+    lock_path(output).write_text("{}")
+    assert not is_held(output)
+    with locked(output, "--output", "building"):
+        assert is_held(output)
+
+
+def test_the_current_folder_has_a_lock_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert lock_path(Path(".")) == tmp_path.with_name(f"{tmp_path.name}.lock")
 
 
 def test_the_lock_is_free_again_after_a_failure(tmp_path):

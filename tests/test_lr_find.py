@@ -34,7 +34,6 @@ def test_from_the_command_line_it_says_a_rate_and_leaves_nothing(tensorflow_read
 
     main(["--data", str(tiny_records), "--run", str(tmp_path / "run"), *SMALL, "--lr-find"])
     printed = capsys.readouterr().out
-    assert printed.count("\n") > 10
     rate = float(re.search(r"fell fastest at (\S+);", printed)[1])
     assert 1e-6 < rate < 1
     assert printed.count("=") > 100

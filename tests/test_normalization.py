@@ -31,12 +31,12 @@ def images(dtype="float32"):
     return np.random.default_rng(0).normal(3, 2, SHAPE).astype(dtype)
 
 
-@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize(("scale", "center"), [(True, True), (False, True), (True, False)])
 @pytest.mark.parametrize("training", [True, False])
-def test_values_gradients_and_moving_statistics_are_keras(tensorflow_ready, scale, training):
+def test_values_gradients_and_moving_statistics_are_keras(tensorflow_ready, scale, center, training):
     tf = tensorflow_ready
     results = []
-    for layer in pair(momentum=0.7, epsilon=2e-5, scale=scale):
+    for layer in pair(momentum=0.7, epsilon=2e-5, scale=scale, center=center):
         x = tf.constant(images())
         weights = [weight.value for weight in layer.trainable_weights]
         with tf.GradientTape() as tape:
@@ -45,7 +45,7 @@ def test_values_gradients_and_moving_statistics_are_keras(tensorflow_ready, scal
             loss = tf.reduce_sum(y**3)  # a plain sum has no gradient through a normalisation
         gradients = tape.gradient(loss, [x, *weights])
         results.append([y, *gradients, *layer.weights])
-    assert len(results[0]) == (8 if scale else 6)
+    assert len(results[0]) == (8 if scale and center else 6)
     for ours, keras_own in zip(*results, strict=True):
         np.testing.assert_allclose(ours, keras_own, rtol=1e-4, atol=2e-4)
 

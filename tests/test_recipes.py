@@ -153,7 +153,8 @@ def test_the_layout_is_built_whole_with_every_class(built, name):
     [pytest.param(name, marks=[] if name == "idd21_unet" else [pytest.mark.slow]) for name in SMALL],
 )
 def test_a_recipe_whose_data_needs_registration_trains_a_step_and_scores(name, built, tmp_path, tensorflow_ready):
-    from model.recipe import Recipe
+    from model.precision import chosen
+    from model.recipe import Recipe, settle_precision
     from model.runs import open_run
     from model.train import main
 
@@ -164,6 +165,7 @@ def test_a_recipe_whose_data_needs_registration_trains_a_step_and_scores(name, b
     main(["--config", str(CONFIGS / f"{name}.yaml"), "--data", str(records), "--run", str(run), *overrides])
 
     trained, asked = open_run(run), load_config(Recipe, CONFIGS / f"{name}.yaml")
+    asked = settle_precision(asked, chosen("auto"))
     changed = differences(asked.model_dump(mode="json"), trained.recipe.model_dump(mode="json"))
     assert {"data.records", *(change.partition("=")[0] for change in changes)} == {*changed}
     assert changed["model.encoder_weights"] == ("imagenet", None)

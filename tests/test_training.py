@@ -200,7 +200,10 @@ def test_prediction_says_which_image_it_left_out_and_does_the_rest(trained, tmp_
         (["--run", "RUN", "--resume", "--set", "train.seed=9"], r"the recipe changed \(train.seed: 1 -> 9\)"),
         (["--resume", "--overwrite"], "--resume and --overwrite: choose one"),
         (["--resume", "--overfit-one-batch"], "--resume and --overfit-one-batch: choose one"),
-        (["--set", "augment.crop=[40,64]"], "augment.crop: [40, 64] are no multiples of 32, the network's stride"),
+        (
+            ["--set", "augment.crop=[40,64]"],
+            "--set augment.crop=[40,64]: augment.crop: [40, 64] are no multiples",
+        ),
         (["--profile", "5"], "'5' is not FIRST:LAST, such as 10:20 (steps count from 1)"),
         (["--profile", "9:3"], "'9:3' is not FIRST:LAST"),
         (["--profile=-1:4"], "'-1:4' is not FIRST:LAST"),
@@ -227,7 +230,7 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(trained, tiny_records, caps
     assert re.search(message, error) or message in error
 
 
-def test_a_recipe_that_does_not_fit_its_records_leaves_no_folder(tiny_records, tmp_path):
+def test_a_recipe_that_does_not_fit_its_records_leaves_no_folder(tensorflow_ready, tiny_records, tmp_path):
     from model.train import main
 
     loss = "train.loss=[{name: cross_entropy, class_weights: [1, 2]}]"
@@ -236,7 +239,7 @@ def test_a_recipe_that_does_not_fit_its_records_leaves_no_folder(tiny_records, t
     assert not (tmp_path / "run").exists()
 
 
-def test_two_runs_in_one_folder_at_once_are_refused(tiny_records, tmp_path, monkeypatch):
+def test_two_runs_in_one_folder_at_once_are_refused(tensorflow_ready, tiny_records, tmp_path, monkeypatch):
     from configs.lock import locked
     from model.runs import choose_folder
     from model.train import main
