@@ -36,7 +36,7 @@ def is_held(folder: Path) -> bool:
     except OSError:
         return False
     try:
-        return not _try(descriptor)
+        return not _lock_if_free(descriptor)
     finally:
         os.close(descriptor)
 
@@ -71,7 +71,7 @@ def _take(path: Path, flag: str, doing: str) -> int:
     """An open descriptor of the locked file. Raises `UserError` when somebody else holds it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        if not _try(descriptor):
+        if not _lock_if_free(descriptor):
             owner = _read_owner(descriptor) or "another process"
             os.close(descriptor)
             raise UserError(f"{path}: {owner} is {doing} there; wait for it, or choose another {flag}")
@@ -85,7 +85,7 @@ def _take(path: Path, flag: str, doing: str) -> int:
         os.close(descriptor)
 
 
-def _try(descriptor: int) -> bool:
+def _lock_if_free(descriptor: int) -> bool:
     """Lock an open file unless somebody else has; True also where the file system has no locks."""
     if fcntl is None:
         return True

@@ -34,6 +34,7 @@ class Waiting:
             self.seconds += time.perf_counter() - started
             yield batch
             started = time.perf_counter()
+        del iterator  # whose end may take long too
         self.seconds += time.perf_counter() - started
 
 

@@ -2,7 +2,7 @@
 
 The one place in the networks that knows a backend. It pays a tenth of UNET's training step on the CPU
 (docs/performance.md). Over the replicas of a strategy there is no such kernel; there, sums and count of a layer go
-through one reduction where Keras has three, each of which costs seconds of tracing in a deep network. On other
+through one reduction where Keras has three, for TensorFlow walks through the graph to trace each. On other
 backends, on one device in float64, and out of training it is Keras' own layer, of which it has the name, the
 configuration, the weights and the values.
 """

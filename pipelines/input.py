@@ -231,7 +231,7 @@ def _untuned() -> tf.data.Options:
     """Leave the numbers of threads at what AUTOTUNE begins with, those of the processor.
 
     The thread that would tune them sleeps for longer and longer, up to a minute. In TensorFlow 2.21 the end of an
-    iteration waits for it, and often does not wake it (tests/bench_input.py); an epoch can wait for half a minute.
+    iteration waits for it, and often does not wake it (tests/bench_input.py).
     """
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -124,9 +124,9 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate(values)
     except FileNotFoundError:
         raise UserError(
-            f"{folder}: no records here ({FILE_NAME} is missing); build them with "
-            f"python -m beam_jobs.build_records --input DIR --output {folder} --set taxonomy=NAME, "
-            "or by the build recipe that this recipe's header names"
+            f"{folder}: no records here ({FILE_NAME} is missing); build them as the recipe's header says, or with "
+            f"python -m beam_jobs.build_records --input DIR --output {folder} --set taxonomy=NAME (without them: "
+            "the sample streets, in data/records)"
         ) from None
     except (OSError, ValueError, AttributeError, RecursionError, ValidationError) as error:
         raise UserError(

@@ -91,9 +91,9 @@ def test_a_folder_without_a_manifest_is_told_how_to_get_one(tmp_path):
     with pytest.raises(UserError) as caught:
         read_manifest(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}: no records here (manifest.json is missing); build them with "
-        f"python -m beam_jobs.build_records --input DIR --output {tmp_path} --set taxonomy=NAME, "
-        "or by the build recipe that this recipe's header names"
+        f"{tmp_path}: no records here (manifest.json is missing); build them as the recipe's header says, or with "
+        f"python -m beam_jobs.build_records --input DIR --output {tmp_path} --set taxonomy=NAME (without them: "
+        "the sample streets, in data/records)"
     )
 
 

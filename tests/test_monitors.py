@@ -31,6 +31,28 @@ def test_waiting_counts_the_time_in_the_loader_and_not_the_time_in_the_step(cloc
     assert clock[0] == 37.0
 
 
+def test_the_end_of_an_iterator_is_waited_for_too(clock):
+    from model.monitors import Waiting
+
+    class Lingering:
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            raise StopIteration
+
+        def __del__(self):
+            clock[0] += 60.0
+
+    class Loader:
+        def __iter__(self):
+            return Lingering()
+
+    batches = Waiting(Loader())
+    assert list(batches) == []
+    assert batches.seconds == pytest.approx(60.0)
+
+
 def take(clock, seconds, end):
     clock[0] += seconds
     end()
