@@ -5,8 +5,8 @@
 Prints IoU by class and at the taxonomy's coarser levels, and writes report/report.json and
 report/confusion_matrix.png into the run's folder. All but the loss and ``iou_score`` is read off integer counts
 over the whole split. ``iou_score`` is segmentation_models', of the split as one batch: of the network's
-probabilities, and no mIoU. It computes in float32: what training says of the same weights while it computes in
-bfloat16 or float16 differs by some thousandths.
+probabilities, and no mIoU. It computes in float32; a run that trains in bfloat16 or float16 also validates in it,
+so that its own figures may differ a little.
 """
 
 from __future__ import annotations
